@@ -1,0 +1,1 @@
+"""An async load and race-condition probe for WebSocket services."""

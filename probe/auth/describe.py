@@ -1,0 +1,57 @@
+"""What a token says of itself, read without its key: for eyes, never for a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from probe.redact import mask
+
+_TOKEN_CHARS_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A JSON Web Token taken apart, unverified; its signature is masked.
+
+    `header` and `claims` are empty and `signature` is "" for a token of any other form,
+    of which only `length` (characters) is told. `expires_in_s` counts from the moment that
+    was handed in, negative once expired; None without a numeric `exp`.
+    """
+
+    is_jwt: bool
+    length: int
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    signature: str
+    expires_in_s: float | None
+
+
+def describe(token: str, now_s: float) -> Described:
+    """Take `token` apart as of `now_s` (wall seconds). Raises nothing."""
+    opaque = Described(False, len(token), {}, {}, "", None)
+    if len(token) > _TOKEN_CHARS_MAX:
+        return opaque
+    try:
+        parts = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
+        return opaque
+    expires = expiry_s(parts["payload"])
+    return Described(
+        is_jwt=True,
+        length=len(token),
+        header=parts["header"],
+        claims=parts["payload"],
+        signature=mask(token.rpartition(".")[2].encode("ascii", "replace")).decode(),
+        expires_in_s=None if expires is None else expires - now_s,
+    )
+
+
+def expiry_s(claims: dict[str, Any]) -> float | None:
+    """The `exp` claim in wall seconds, or None where it is no number (RFC 7519, 4.1.4)."""
+    value = claims.get("exp")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 2**53 else None

@@ -1,0 +1,175 @@
+"""What a judgement is made of, and how outcomes fold into one verdict.
+
+The fold: an unfit probe first turns every load-sensitive check INCONCLUSIVE (a witness
+stands); then any FAIL gives FAIL; else a required ERROR gives ERROR; else an unfit run
+gives INVALID; else any required check that is not PASS gives INCONCLUSIVE; else PASS. No
+required check, or one with no samples, is never PASS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+SCHEMA = 1
+
+
+class Outcome(StrEnum):
+    """Of a check, and of a run (which alone can be INVALID)."""
+
+    PASS = "PASS"  # noqa: S105 -- an outcome, not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    SKIPPED = "SKIPPED"
+    ERROR = "ERROR"
+    INVALID = "INVALID"
+
+
+Evidence = Literal["witness", "bound", "absence", "comparison"]
+EXIT_CODES = {
+    Outcome.PASS: 0,
+    Outcome.FAIL: 1,
+    Outcome.INCONCLUSIVE: 3,
+    Outcome.SKIPPED: 3,
+    Outcome.INVALID: 4,
+    Outcome.ERROR: 5,
+}
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation, judged.
+
+    `id` is `<stage>.<what>[.<population>]`; `n` the units of replication that were seen;
+    `estimate`, `interval` and `limit` share `unit` ("s", "rate", "count"); an interval end is
+    None where it is unbounded or unknown; `smallest` is the smallest effect that this n could have
+    seen, in words; `control` names the control that shows the check can see at all.
+    """
+
+    id: str
+    stage: str
+    required: bool
+    verdict: Outcome
+    evidence: Evidence
+    n: int
+    message: str
+    estimate: float | None = None
+    interval: tuple[float | None, float | None] | None = None
+    limit: float | None = None
+    unit: str = ""
+    load_sensitive: bool = False
+    smallest: str = ""
+    control: str = "none"
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a witness: when (s since the witness began), who, what was on the wire."""
+
+    at_s: float
+    who: Literal["probe", "server", "note"]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """One case, as it stood on the wire; strings are redacted."""
+
+    session: int
+    attempt: int
+    stage: str
+    endpoint: str
+    began: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken expectation. `code` is stable and stands in the catalogue."""
+
+    code: str
+    severity: Literal["critical", "major", "minor", "info"]
+    evidence: Evidence
+    count: int
+    message: str
+    cause: str
+    witness: tuple[Witness, ...] = ()
+    reproduce: str = ""
+    check: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """Whether the generator was fit to judge; `taints` veto timings, `invalid` the run."""
+
+    taints: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fit(self) -> bool:
+        """Neither tainted nor invalid."""
+        return not self.taints and not self.invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything that reports are made from; a pure function of the run's files."""
+
+    verdict: Outcome
+    run: dict[str, Any]
+    checks: tuple[Check, ...]
+    findings: tuple[Finding, ...]
+    fitness: Fitness
+    authenticity: dict[str, Any]
+    summary: dict[str, Any] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """130 where the user interrupted, else by verdict."""
+        return EXIT_INTERRUPTED if self.interrupted else EXIT_CODES[self.verdict]
+
+    @property
+    def headline(self) -> str:
+        """The verdict as it is always shown: the lab's is marked as the lab's."""
+        mark = " (embedded lab)" if self.run.get("embedded") else ""
+        return f"{self.verdict}{mark}"
+
+
+def taint(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Check, ...]:
+    """The veto: an unfit probe's timings, rates and absences are INCONCLUSIVE."""
+    if fitness.fit:
+        return checks
+    why = "; ".join(fitness.invalid + fitness.taints)
+    return tuple(
+        replace(
+            c, verdict=Outcome.INCONCLUSIVE, message=f"{c.message} (the probe was unfit: {why})"
+        )
+        if c.load_sensitive and c.verdict in {Outcome.PASS, Outcome.FAIL}
+        else c
+        for c in checks
+    )
+
+
+def fold(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Outcome, tuple[str, ...]]:
+    """The run's verdict and the reasons for it, as ids with their messages."""
+    required = [check for check in checks if check.required]
+    failed = [check for check in checks if check.verdict is Outcome.FAIL]
+    if failed:
+        return Outcome.FAIL, tuple(f"{c.id}: {c.message}" for c in failed)
+    errors = [check for check in required if check.verdict is Outcome.ERROR]
+    if errors:
+        return Outcome.ERROR, tuple(f"{c.id}: {c.message}" for c in errors)
+    if fitness.invalid:
+        return Outcome.INVALID, fitness.invalid
+    open_ = [check for check in required if check.verdict is not Outcome.PASS or check.n == 0]
+    if open_:
+        return Outcome.INCONCLUSIVE, tuple(f"{c.id}: {c.message}" for c in open_)
+    if not required:
+        return Outcome.INCONCLUSIVE, ("no required check was executed: nothing was judged",)
+    return Outcome.PASS, ()

@@ -1,0 +1,1 @@
+"""What happened: rows, the bounded writer, the columns over what was written."""

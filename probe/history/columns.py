@@ -1,0 +1,275 @@
+"""The immutable columns over the files of a run: what the judging wing reads.
+
+Opens what is there, also after a kill: whole rows count, a torn last row is cut off and a
+missing end is told (`complete`). Nothing that a run stored is executed. Stamps are
+monotonic ns; 0 stands for "never happened" (the clock never reads 0).
+
+    rows      one entry per stored row, in the order of writing
+    sessions  one entry per client (INTENDED), with its fate
+    attempts  one entry per dialled connection, every phase stamped
+    runs      one entry per run that a client started
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.clock import Anchor
+from probe.errors import HistoryError
+from probe.history.records import DTYPE, ROW, SCHEMA, Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Rows = NDArray[np.void]
+
+SESSION: Final = np.dtype(
+    [
+        ("session", "<u4"),
+        ("trial", "<i4"),
+        ("population", "<i4"),
+        ("endpoint", "<i4"),
+        ("identity", "<i4"),
+        ("intended", "<i8"),
+        ("dial", "<i8"),  # first dial
+        ("ready", "<i8"),  # first time ready
+        ("done", "<i8"),
+        ("outcome", "<i4"),  # DONE.flag: 0 complete, 1 failed, 2 stopped; -1 no end recorded
+        ("step", "<i4"),  # step at which it failed
+        ("attempts", "<i4"),
+        ("why", "<i8"),
+    ]
+)
+ATTEMPT: Final = np.dtype(
+    [
+        ("session", "<u4"),
+        ("attempt", "<u4"),
+        ("trial", "<i4"),
+        ("population", "<i4"),
+        ("endpoint", "<i4"),
+        ("intended", "<i8"),  # of the session for attempt 0, else the dial itself
+        ("dial", "<i8"),
+        ("resolved", "<i8"),
+        ("tcp", "<i8"),
+        ("tls", "<i8"),
+        ("sent", "<i8"),
+        ("head", "<i8"),
+        ("first", "<i8"),
+        ("ready", "<i8"),
+        ("event", "<i8"),  # first message after ready
+        ("end", "<i8"),
+        ("status", "<i4"),
+        ("violations", "<i4"),
+        ("outcome", "<i4"),  # Outcome; -1 when no END was recorded
+        ("phase", "<i4"),  # Phase reached at the end
+        ("close_code", "<i4"),  # received from the peer; 0 none
+        ("close_at", "<i8"),
+        ("request_text", "<i8"),
+        ("response_text", "<i8"),
+        ("reason_text", "<i8"),
+        ("detail_text", "<i8"),
+    ]
+)
+RUN: Final = np.dtype(
+    [
+        ("session", "<u4"),
+        ("attempt", "<u4"),
+        ("run", "<i8"),
+        ("population", "<i4"),
+        ("trial", "<i4"),
+        ("begun", "<i8"),
+        ("ended", "<i8"),
+        ("outcome", "<i4"),  # RUN.flag: 1 complete, 2 incomplete, 3 late, 4 cut off; 0 unknown
+        ("events", "<i4"),
+    ]
+)
+_STAMPS: Final = {
+    Kind.DIAL: "dial",
+    Kind.RESOLVED: "resolved",
+    Kind.TCP: "tcp",
+    Kind.TLS: "tls",
+    Kind.SENT: "sent",
+    Kind.HEAD: "head",
+    Kind.FIRST: "first",
+    Kind.READY: "ready",
+    Kind.END: "end",
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """One run's rows with their names. `meta` is the journal's meta file as it was written."""
+
+    rows: Rows
+    meta: dict[str, Any]
+    texts: bytes = field(default=b"", repr=False)
+    torn: bool = False
+
+    @classmethod
+    def open(cls, folder: Path) -> History:
+        """Open `<run>/history`; HistoryError where it is none, or of a newer schema."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            raw = (folder / "rows.bin").read_bytes()
+            texts = (folder / "texts.bin").read_bytes()
+        except (OSError, ValueError) as error:
+            raise HistoryError(f"{folder}: no readable history here ({error})") from None
+        if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+            raise HistoryError(f"{folder}: schema is not {SCHEMA}; use the probe that wrote it")
+        whole = len(raw) // ROW.size
+        rows = np.frombuffer(raw, dtype=DTYPE, count=whole)
+        return cls(rows, meta, texts, torn=whole * ROW.size != len(raw))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the journal was closed in order."""
+        return bool(self.meta.get("complete")) and not self.torn
+
+    @property
+    def anchor(self) -> Anchor:
+        """The moment by which monotonic stamps become wall times."""
+        return Anchor(**self.meta["anchor"])
+
+    @property
+    def lost(self) -> int:
+        """Rows that the journal had to drop."""
+        gaps = int(self.of(Kind.GAP)["a"].sum())
+        return max(gaps, int(self.meta.get("totals", {}).get("rows_lost", 0)))
+
+    def names(self, key: str) -> list[str]:
+        """A list of names that rows refer to by index: endpoints, services, types, stages."""
+        return [str(name) for name in self.meta.get(key, [])]
+
+    def of(self, *kinds: Kind) -> Rows:
+        """The rows of some kinds, in the order of writing."""
+        rows: Rows = self.rows[np.isin(self.rows["kind"], kinds)]
+        return rows
+
+    def text(self, reference: int) -> bytes:
+        """The stored text; b"" when none was kept or the file ends before it."""
+        reference = int(reference)
+        if reference <= 0 or reference + 4 > len(self.texts):
+            return b""
+        (size,) = struct.unpack_from("<I", self.texts, reference)
+        return self.texts[reference + 4 : reference + 4 + size]
+
+    @cached_property
+    def sessions(self) -> Rows:
+        """See SESSION; ordered by session number."""
+        intended = self.of(Kind.INTENDED)
+        intended = intended[np.argsort(intended["session"], kind="stable")]
+        out = np.zeros(len(intended), dtype=SESSION)
+        out["session"], out["trial"] = intended["session"], intended["op"]
+        out["population"], out["endpoint"] = intended["a"], intended["flag"]
+        out["identity"], out["intended"] = intended["b"], intended["t"]
+        out["outcome"] = -1
+        keys = out["session"]
+        for kind, name in ((Kind.DIAL, "dial"), (Kind.READY, "ready")):
+            rows = self.of(kind)[::-1]  # assigned backwards, so that the first one stays
+            at, found = _find(keys, rows["session"])
+            out[name][at[found]] = rows["t"][found]
+        rows = self.of(Kind.DONE)
+        at, found = _find(keys, rows["session"])
+        for name, column in (("done", "t"), ("outcome", "flag"), ("step", "a"), ("why", "b")):
+            out[name][at[found]] = rows[column][found]
+        rows = self.of(Kind.DIAL)
+        at, found = _find(keys, rows["session"])
+        out["attempts"] = np.bincount(at[found], minlength=len(out))
+        return out
+
+    @cached_property
+    def attempts(self) -> Rows:
+        """See ATTEMPT; ordered by session and attempt."""
+        dials = self.of(Kind.DIAL)
+        out = np.zeros(len(dials), dtype=ATTEMPT)
+        keys = np.sort(_key(dials))
+        out["session"], out["attempt"] = keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)
+        out["outcome"] = -1
+        for kind, name in _STAMPS.items():
+            self._put(out, keys, kind, {name: "t"})
+        self._put(out, keys, Kind.SENT, {"request_text": "b"})
+        self._put(out, keys, Kind.HEAD, {"status": "a", "violations": "flag", "response_text": "b"})
+        self._put(out, keys, Kind.END, {"outcome": "a", "phase": "flag", "detail_text": "b"})
+        received = self.of(Kind.CLOSE)
+        received = received[received["flag"] == 1]
+        at, found = _find(keys, _key(received))
+        for name, column in (("close_code", "a"), ("close_at", "t"), ("reason_text", "b")):
+            out[name][at[found]] = received[column][found]
+        self._put_first_event(out, keys)
+        sessions = self.sessions
+        at, found = _find(sessions["session"], out["session"])
+        for name in ("trial", "population", "endpoint"):
+            out[name] = np.where(found, sessions[name][at], -1) if len(sessions) else -1
+        first = out["attempt"] == 0
+        intended = sessions["intended"][at] if len(sessions) else out["dial"]
+        out["intended"] = np.where(first & found, intended, out["dial"])
+        return out
+
+    def _put(self, out: Rows, keys: Any, kind: Kind, columns: dict[str, str]) -> None:
+        rows = self.of(kind)
+        at, found = _find(keys, _key(rows))
+        for name, column in columns.items():
+            out[name][at[found]] = rows[column][found]
+
+    def _put_first_event(self, out: Rows, keys: Any) -> None:
+        rows = self.of(Kind.GOT)
+        at, found = _find(keys, _key(rows))
+        at, times = at[found], rows["t"][found]
+        after = (out["ready"][at] > 0) & (times > out["ready"][at])
+        at, times = at[after][::-1], times[after][::-1]
+        out["event"][at] = times
+
+    @cached_property
+    def runs(self) -> Rows:
+        """See RUN; ordered by session, attempt and run number."""
+        rows = self.of(Kind.RUN)
+        begun, ended = rows[rows["flag"] == 0], rows[rows["flag"] != 0]
+        begun = begun[np.lexsort((begun["b"], begun["op"], begun["session"]))]
+        out = np.zeros(len(begun), dtype=RUN)
+        out["session"], out["attempt"], out["run"] = begun["session"], begun["op"], begun["b"]
+        out["begun"] = begun["t"]
+        wide = np.dtype([("session", "<u4"), ("op", "<u4"), ("b", "<i8")])
+        keys = np.rec.fromarrays([begun[n] for n in wide.names or ()], dtype=wide)
+        theirs = np.rec.fromarrays([ended[n] for n in wide.names or ()], dtype=wide)
+        at, found = _find(keys, theirs)
+        for name, column in (("ended", "t"), ("outcome", "flag"), ("events", "a")):
+            out[name][at[found]] = ended[column][found]
+        at, found = _find(self.sessions["session"], out["session"])
+        for name in ("population", "trial"):
+            out[name] = np.where(found, self.sessions[name][at], -1) if len(self.sessions) else -1
+        return out
+
+    def frames(self, session: int, attempt: int | None = None) -> Rows:
+        """All rows of one session (or one attempt of it) by time: the raw witness."""
+        mine = self.rows["session"] == session
+        if attempt is not None:
+            mine &= self.rows["op"] == attempt
+            mine &= ~np.isin(self.rows["kind"], (Kind.INTENDED, Kind.DONE))
+        rows: Rows = self.rows[mine]
+        ordered: Rows = rows[np.argsort(rows["t"], kind="stable")]
+        return ordered
+
+
+def succeeded(attempts: Rows) -> NDArray[np.bool_]:
+    """Attempts that became ready."""
+    return np.asarray(attempts["ready"] > 0)
+
+
+def _key(rows: Rows) -> NDArray[np.uint64]:
+    return (rows["session"].astype(np.uint64) << np.uint64(32)) | rows["op"].astype(np.uint64)
+
+
+def _find(keys: Any, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Positions of `wanted` in sorted `keys`, and which of them are there."""
+    if not len(keys):
+        zeros = np.zeros(len(wanted), dtype=np.int64)
+        return zeros, zeros.astype(bool)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return at, np.asarray(keys[at] == wanted)

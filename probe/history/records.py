@@ -1,0 +1,150 @@
+"""What a row says: the vocabulary that both wings share.
+
+One row is 32 bytes, little endian: t (int64, monotonic ns), session (uint32), op (uint32),
+kind (uint16), flag (uint16), a (int32), b (int64). `op` is the number of the attempt within
+its session, from 0. A *text* is a reference into the side file (0: none was kept). Rows of
+no session carry `NOBODY`. The table below is the only place that says what a field means.
+
+| kind | op | flag | a | b |
+|---|---|---|---|---|
+| STAGE | stage index | 0 begin, 1 end, 2 stopped early, 3 skipped | trials begun | text: why |
+| ANCHOR | trial | | stage index | time zero of the trial (ns) |
+| SETTLED | trial | 0 settled, 1 gave up, 2 no restart | stage index | text: why |
+| HEALTH | service index | 1 healthy, 2 degraded | HTTP status (0: no answer) | sent at (ns) |
+| LAG | | | | heartbeat lag (ns) |
+| CPU | process: 0 the probe, 1 the lab | | permille of one core | resident bytes |
+| STEAL | | | permille of the machine | |
+| GC | generation | | | pause (ns) |
+| GAP | | | rows lost | first lost stamp (ns) |
+| PEER | endpoint or service index | 0 endpoint, 1 service | | text: JSON, who answered there |
+| LIMIT | | 0 descriptors, 1 local ports | in use | how many there are |
+| INTENDED | trial | endpoint index | population index | identity index |
+| DIAL | attempt | | | |
+| RESOLVED | attempt | | addresses found | |
+| TCP | attempt | | local port | |
+| TLS | attempt | | | |
+| SENT | attempt | | request bytes | text: request head |
+| HEAD | attempt | violations (bits) | status | text: response head and body |
+| FIRST | attempt | | bytes in the first chunk after the head | |
+| READY | attempt | | | |
+| PUT | attempt | event type index | bytes of payload | run number in the session, -1 none |
+| GOT | attempt | event type index | bytes of payload | run number in the session, -1 none |
+| KEPT | attempt | direction: 0 sent, 1 received | opcode | text: the message |
+| PING | attempt | | | token |
+| PONG | attempt | | | token |
+| RUN | attempt | 0 begun, 1 complete, 2 incomplete, 3 late, 4 cut off | events seen | run number |
+| CLOSE | attempt | 0 sent, 1 received | close code | text: reason |
+| END | attempt | phase reached | outcome | text: detail |
+| DONE | attempts made | step at which it failed | 0 complete, 1 failed, 2 stopped | text: why |
+| LATE | attempt | | | schedule lag: dial minus intended (ns) |
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+
+SCHEMA: Final = 1
+NOBODY: Final = 0xFFFFFFFF
+ROW: Final = struct.Struct("<qIIHHiq")
+DTYPE: Final = np.dtype(
+    [
+        ("t", "<i8"),
+        ("session", "<u4"),
+        ("op", "<u4"),
+        ("kind", "<u2"),
+        ("flag", "<u2"),
+        ("a", "<i4"),
+        ("b", "<i8"),
+    ]
+)
+
+
+class Kind(IntEnum):
+    """Row kinds; numbers are part of the stored format and never change."""
+
+    STAGE = 1
+    ANCHOR = 2
+    SETTLED = 3
+    HEALTH = 4
+    LAG = 5
+    CPU = 6
+    STEAL = 7
+    GC = 8
+    GAP = 9
+    PEER = 10
+    LIMIT = 11
+    INTENDED = 20
+    DIAL = 21
+    RESOLVED = 22
+    TCP = 23
+    TLS = 24
+    SENT = 25
+    HEAD = 26
+    FIRST = 27
+    READY = 28
+    PUT = 30
+    GOT = 31
+    KEPT = 32
+    PING = 33
+    PONG = 34
+    RUN = 35
+    CLOSE = 40
+    END = 41
+    DONE = 42
+    LATE = 43
+
+
+class Phase(IntEnum):
+    """How far an attempt came; the phase it was in when it ended."""
+
+    RESOLVE = 0
+    TCP = 1
+    PROXY = 2
+    TLS = 3
+    UPGRADE = 4
+    OPEN = 5
+    READY = 6
+
+
+class Outcome(IntEnum):
+    """How one connection attempt ended. One of these for every DIAL, always.
+
+    `NORMAL` covers every end that the client asked for after it was ready. A refusal that
+    says so (`REFUSED`, `STATUS`) is definite; `TIMEOUT` is silence; `RESET` and `EOF` are
+    drops. What it means depends on the phase, which the same row carries.
+    """
+
+    NORMAL = 0
+    RESOLVE_FAILED = 1
+    REFUSED = 2
+    UNREACHABLE = 3
+    TIMEOUT = 4
+    TLS_FAILED = 5
+    CERTIFICATE = 6
+    PROXY_FAILED = 7
+    RESET = 8
+    EOF = 9
+    STATUS = 10
+    NOT_HTTP = 11
+    BAD_UPGRADE = 12
+    CLOSED = 13
+    PROTOCOL_ERROR = 14
+    TOO_LARGE = 15
+    LOCAL = 16
+    CANCELLED = 17
+
+
+class Violation(IntEnum):
+    """Bits of HEAD.flag: what was wrong with a response; RFC 6455 section 4.1 unless told."""
+
+    UPGRADE = 1
+    CONNECTION = 2
+    ACCEPT = 4
+    SUBPROTOCOL_UNOFFERED = 8
+    SUBPROTOCOL_MALFORMED = 16
+    EXTENSION = 32
+    SUBPROTOCOL_NONE = 64  # legal (section 4.2.2), though browsers fail the connection

@@ -1,0 +1,226 @@
+"""One life of the lab: bind, boot, serve, and on a signal close everything within 2 s.
+
+aiohttp's connection is used with two changes. What it cannot parse it would print and
+send back, and that may hold a token: here the answer is a fixed word, and a failure of
+our own is printed as its type and place. And sockets beyond a bound are reset at once.
+A head that does not arrive in time is cut by aiohttp's keep-alive timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiohttp import web
+
+from probe.lab.boot import raise_flags, sleep_until
+from probe.lab.handshake import CLOSE_WAIT_S, json_answer
+from probe.lab.service import build_app
+from probe.lab.state import SERVER, SESSIONS_MAX
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from probe.lab.boot import BootPlan
+    from probe.lab.state import State
+
+BACKLOG: Final = 4_096
+SOCKETS_MAX: Final = SESSIONS_MAX + 500  # room for health and control beside the sessions
+HEAD_WITHIN_S: Final = 60.0
+LINE_BYTES_MAX: Final = 8_190
+HEADERS_MAX: Final = 64
+_SHUTDOWN_S: Final = 0.2
+_DESCRIPTORS: Final = SOCKETS_MAX + 100
+
+
+class _Connection(web.RequestHandler):
+    """One socket; not for use outside this module."""
+
+    __slots__ = ("_open", "_state")
+
+    _open: list[int]  # the one count of open sockets, shared by all connections
+    _state: State
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._open[0] += 1
+        super().connection_made(transport)
+        if self._open[0] > SOCKETS_MAX:
+            self._state.ledger.fault("too_many_sockets")
+            transport.abort()  # type: ignore[attr-defined] # a stream's transport has it
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._open[0] -= 1
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        del message  # it quotes the bytes that could not be parsed
+        if status < 500:  # noqa: PLR2004 -- the peer's fault
+            self._state.ledger.fault("bad_http")
+        else:
+            self._state.ledger.fault("internal")
+            where = "".join(traceback.format_tb(exc.__traceback__)) if exc else ""
+            sys.stderr.write(f"probe.lab: internal error: {type(exc).__name__}\n{where}")
+            sys.stderr.flush()
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was already begun")
+        error = "bad_request" if status < 500 else "internal"  # noqa: PLR2004 -- as above
+        response = json_answer(status, {"error": error}, {"Server": SERVER})
+        response.force_close()
+        return response
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet; OSError when it cannot be had."""
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        # So that the next life can have the port while old connections linger.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def raise_descriptor_limit() -> None:
+    """As many open files as the bound on sockets needs, where the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def live(
+    state: State,
+    plan: BootPlan,
+    address: tuple[str, int],
+    context: ssl.SSLContext | None,
+    *,
+    announce: dict[str, Any],
+    on_stop: Callable[[Callable[[], None]], None],
+) -> None:
+    """Boot, serve until SIGTERM or SIGINT, stop.
+
+    `on_stop` is given a thread-safe function that stops the lab as well. OSError when
+    the port cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    on_stop(lambda: loop.call_soon_threadsafe(stop.set))
+    # It would print the offers of a handshake whose subprotocol we chose ourselves.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+    if await _first(stop, sleep_until(state.up_ns + plan.listening_ns)):
+        _end(state)
+        return
+    runner = web.AppRunner(build_app(state), handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    server = await _listen(state, runner, address, context, announce)
+    boot = asyncio.create_task(raise_flags(plan, state.up_ns, state))
+    gc.collect()
+    gc.freeze()
+    await stop.wait()
+    boot.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await boot
+    state.enter_stopping()
+    server.close()
+    await _close_sessions(state)
+    await runner.cleanup()
+    _end(state)
+
+
+async def _first(stop: asyncio.Event, pause: Any) -> bool:
+    """Wait for the pause, or for the stop; True when the stop came first."""
+    task = asyncio.ensure_future(pause)
+    waiter = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    for each in (task, waiter):
+        each.cancel()
+    await asyncio.gather(task, waiter, return_exceptions=True)
+    return stop.is_set()
+
+
+async def _listen(
+    state: State,
+    runner: web.AppRunner,
+    address: tuple[str, int],
+    context: ssl.SSLContext | None,
+    announce: dict[str, Any],
+) -> asyncio.Server:
+    manager = runner.server
+    assert manager is not None
+    loop = asyncio.get_running_loop()
+    sockets_open = [0]
+
+    def connect() -> _Connection:
+        connection = _Connection(
+            manager,
+            loop=loop,
+            access_log=None,  # it would print the query, and the query may hold a token
+            keepalive_timeout=HEAD_WITHIN_S,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            lingering_time=2.0,
+        )
+        connection._open = sockets_open
+        connection._state = state
+        return connection
+
+    sock = bind(*address)
+    try:
+        sock.listen(BACKLOG)
+        state.ledger.phase("listening")  # from here on the kernel accepts
+        server = await loop.create_server(
+            connect,
+            sock=sock,
+            backlog=BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else 10.0,
+        )
+    except BaseException:
+        sock.close()
+        raise
+    host, port = sock.getsockname()[:2]
+    line = {"event": "listening", "host": host, "port": port, **announce}
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+    return server
+
+
+async def _close_sessions(state: State) -> None:
+    """Close every WebSocket with 1001; the clients have `CLOSE_WAIT_S` to answer."""
+    for ws in state.sessions:
+        state.sessions[ws] = asyncio.create_task(ws.close(code=1001, message=b"going away"))
+    closers = [closer for closer in state.sessions.values() if closer is not None]
+    if closers:
+        await asyncio.wait(closers, timeout=CLOSE_WAIT_S)
+
+
+def _end(state: State) -> None:
+    if not state.stopping:
+        state.enter_stopping()
+    state.ledger.end()

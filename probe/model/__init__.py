@@ -1,0 +1,1 @@
+"""What we intend: target, dialect, scenario, plan. Pure: no files, no environment, no sockets."""

@@ -1,0 +1,278 @@
+"""Plan: scenario x target x seed, every intended time fixed before a socket opens.
+
+A pure function of its inputs: the same seed gives the same bytes (tokens and WebSocket
+keys are drawn elsewhere and are no part of it). One row is one client; its number is its
+session number in the history. `shard(i, n)` is a strided slice, so that processes need
+nobody to hand out work. The safety ceilings are checked here, on what was planned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from probe.errors import ConfigError, Problem
+from probe.model.arrivals import closed_clients, open_arrivals
+from probe.model.auth import Auth, EnvAuth, NoAuth
+from probe.model.reading import nearest
+from probe.model.scenario import Population, Scenario, Stage
+from probe.model.script import Run, steps_of
+from probe.model.target import Target, is_loopback
+from probe.units import canonical_rate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from probe.model.dialect import Dialect
+
+CLIENT: Final = np.dtype(
+    [
+        ("session", "<u4"),
+        ("trial", "<i4"),
+        ("offset_ns", "<i8"),  # since the stage's start, or since time zero of the trial
+        ("stop_ns", "<i8"),  # closed load: when it stops, same origin; else -1
+        ("population", "<i4"),  # index into Plan.populations
+        ("endpoint", "<i4"),  # index into the target's endpoints, in file order
+        ("identity", "<i4"),
+    ]
+)
+SECOND_NS: Final = 1_000_000_000
+CLIENTS_MAX: Final = 5_000_000
+TRIES: Final = 3
+"""Connections per endpoint in a preflight, and per presentation and endpoint in a matrix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A population with its names: the unit that rows and reports refer to."""
+
+    stage: str
+    name: str
+    population: Population
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage's clients, ordered by trial and time."""
+
+    name: str
+    stage: Stage
+    clients: NDArray[np.void]
+    trials: int
+    span_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that will be attempted."""
+
+    seed: int
+    stages: tuple[StagePlan, ...]
+    groups: tuple[Group, ...]
+    identities: int
+
+    def to_bytes(self) -> bytes:
+        """The plan as bytes; equal seeds and files give equal bytes."""
+        return b"".join(stage.clients.tobytes() for stage in self.stages)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the bytes, in hex."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def clients(self) -> int:
+        """How many clients it has in all."""
+        return sum(len(stage.clients) for stage in self.stages)
+
+    def shard(self, index: int, count: int) -> Plan:
+        """Every count-th client from index on; all shards together are the plan."""
+        stages = tuple(
+            StagePlan(s.name, s.stage, s.clients[index::count], s.trials, s.span_ns)
+            for s in self.stages
+        )
+        return Plan(self.seed, stages, self.groups, self.identities)
+
+
+def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
+    """All populations in the order in which rows number them."""
+    groups: list[Group] = []
+    for name, stage in scenario.stages.items():
+        if stage.activity == "preflight":
+            groups.append(Group(name, "visit", _once()))
+        elif stage.activity == "matrix":
+            groups += [Group(name, each, _once(each)) for each in dialect.present]
+        else:
+            groups += [Group(name, each, part) for each, part in stage.populations.items()]
+    return tuple(groups)
+
+
+def _once(present: str = "default") -> Population:
+    script = [{"do": "connect"}, {"do": "close"}]
+    return Population.model_validate(
+        {"shape": {"clients": TRIES}, "script": script, "present": present}
+    )
+
+
+def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -> Plan:
+    """Fix every client's time, endpoint and identity; ConfigError where parts do not fit."""
+    groups = groups_of(scenario, dialect)
+    _check_names(groups, target, dialect)
+    shared = _shared(target.auth)
+    session = identity = number = 0
+    stages: list[StagePlan] = []
+    for place, (name, stage) in enumerate(scenario.stages.items()):
+        parts: list[NDArray[np.void]] = []
+        mine = [g for g in groups if g.stage == name]
+        for trial in range(stage.trials):
+            for k, group in enumerate(mine):
+                rng = np.random.Generator(
+                    np.random.PCG64(np.random.SeedSequence([seed, place, trial, k]))
+                )
+                part = _clients(group.population, stage, target, rng)
+                part["trial"], part["population"] = trial, number + k
+                parts.append(part)
+        clients = np.concatenate(parts)
+        if session + len(clients) > CLIENTS_MAX:
+            raise ConfigError(
+                Problem("plan", f"stages.{name}", f"more than {CLIENTS_MAX:,} clients")
+            )
+        clients = clients[np.lexsort((clients["offset_ns"], clients["trial"]))]
+        clients["session"] = np.arange(session, session + len(clients))
+        clients["identity"] = np.arange(identity, identity + len(clients))
+        if shared:
+            clients["identity"] %= shared
+        session += len(clients)
+        identity = session
+        number += len(mine)
+        span = max(g.population.shape.span_ns for g in mine)
+        stages.append(StagePlan(name, stage, clients, stage.trials, span))
+    return Plan(seed, tuple(stages), groups, min(shared or session, session))
+
+
+def _shared(auth: Auth) -> int | None:
+    """How many identities all clients share on purpose; None: one per client."""
+    match auth:
+        case NoAuth():
+            return None
+        case EnvAuth():
+            return 1
+        case _:
+            return auth.identities
+
+
+def _clients(
+    population: Population, stage: Stage, target: Target, rng: np.random.Generator
+) -> NDArray[np.void]:
+    shape = population.shape
+    names = list(target.endpoints)
+    chosen = [names.index(name) for name in population.endpoints] or list(range(len(names)))
+    if shape.open:
+        starts = open_arrivals(shape.points(), even=shape.arrivals == "even", rng=rng)
+        stops = np.full(len(starts), -1, dtype=np.int64)
+    else:
+        starts, stops = closed_clients(shape.points())
+        if shape.once:
+            stops[:] = -1
+    copies = len(chosen) if stage.activity != "load" else 1  # every endpoint gets its own
+    clients = np.zeros(len(starts) * copies, dtype=CLIENT)
+    clients["offset_ns"], clients["stop_ns"] = np.repeat(starts, copies), np.repeat(stops, copies)
+    clients["endpoint"] = np.resize(chosen, len(clients))
+    return clients
+
+
+def _check_names(groups: tuple[Group, ...], target: Target, dialect: Dialect) -> None:
+    problems: list[Problem] = []
+    for group in groups:
+        where = f"stages.{group.stage}.populations.{group.name}"
+        for name in group.population.endpoints:
+            if name not in target.endpoints:
+                allowed, hint = ", ".join(target.endpoints), nearest(name, target.endpoints)
+                problems.append(
+                    Problem(
+                        "scenario", f"{where}.endpoints", "no such endpoint", name, allowed, hint
+                    )
+                )
+        present = group.population.present
+        if present not in dialect.present:
+            allowed, hint = ", ".join(dialect.present), nearest(present, dialect.present)
+            problems.append(
+                Problem(
+                    "scenario", f"{where}.present", "no such presentation", present, allowed, hint
+                )
+            )
+        script = steps_of(group.population.script, runs=dialect.run is not None)
+        steps = script if isinstance(script, tuple) else ()
+        if dialect.run is None and any(isinstance(step, Run) for step in steps):
+            problems.append(
+                Problem("scenario", f"{where}.script", f"{dialect.title!r} knows no runs", "run")
+            )
+    if problems:
+        raise ConfigError(*problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a plan asks of the target at most.
+
+    `rate` is arrivals per second: the highest point of the rate curves together, and closed
+    clients that start within one second. `clients` counts those alive at a time; an open
+    client counts for one second, and the engine holds the ceiling whatever becomes of them.
+    """
+
+    rate: float
+    clients: int
+
+
+def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
+    """The peak of one stage's trials."""
+    shapes = [g.population.shape for g in groups if g.stage == stage.name]
+    opened = sum(max(value for _, value in shape.points()) for shape in shapes if shape.open)
+    closed = [
+        k for k, g in enumerate(groups) if g.stage == stage.name and not g.population.shape.open
+    ]
+    rate, clients = 0.0, 0
+    for trial in range(stage.trials):
+        rows = stage.clients[stage.clients["trial"] == trial]
+        starts = rows["offset_ns"]
+        ends = np.sort(np.where(rows["stop_ns"] >= 0, rows["stop_ns"], starts + SECOND_NS))
+        alive = np.arange(1, len(rows) + 1) - np.searchsorted(ends, starts, side="right")
+        clients = max(clients, int(alive.max(initial=0)))
+        at = starts[np.isin(rows["population"], closed)]
+        densest = np.searchsorted(at, at + SECOND_NS, side="left") - np.arange(len(at))
+        rate = max(rate, float(densest.max(initial=0)) + opened)
+    return Peak(rate, clients)
+
+
+def ceilings(plan: Plan, target: Target) -> None:
+    """ConfigError where the plan exceeds what the target allows; before the first socket."""
+    safety = target.safety
+    problems: list[Problem] = []
+    beyond = [host for host in target.hosts() if not is_loopback(host)]
+    if beyond and not safety.may_load:
+        problems.append(
+            Problem(
+                "target",
+                "safety.may_load",
+                f"this target is beyond loopback ({', '.join(beyond)}) and does not allow load",
+                hint="set may_load = true with clients_max and rate_max, if you may",
+            )
+        )
+    for stage in plan.stages:
+        top = peak(stage, plan.groups)
+        if safety.clients_max is not None and top.clients > safety.clients_max:
+            problems.append(_over(stage, "clients_max", top.clients, safety.clients_max))
+        if safety.rate_max is not None and top.rate > safety.rate_max * (1 + 1e-9):
+            problems.append(
+                _over(stage, "rate_max", f"{top.rate:g}/s", canonical_rate(safety.rate_max))
+            )
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _over(stage: StagePlan, name: str, planned: object, allowed: object) -> Problem:
+    message = f"the stage {stage.name!r} plans {planned}, and this target allows {allowed}"
+    mend = f"lower it, such as --set stages.{stage.name}.populations.NAME.shape.…"
+    return Problem("target", f"safety.{name}", message, hint=mend)

@@ -1,0 +1,194 @@
+"""Scenario: what a probe run does, stage by stage, and what it expects.
+
+A stage is one activity. `preflight` asks the services for their health and opens one
+connection per endpoint; `matrix` shows every presentation of the dialect and compares the
+answer with what the dialect promises; `load` lets populations of clients arrive along a
+curve, counted from the start of the stage or from a restart of the target.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from probe.model.base import Duration, Fraction, Name, Quantile, Rate, Strict
+from probe.model.script import Script, Step
+
+MS = 1_000_000
+S = 1_000 * MS
+
+Phase = Literal["lag", "resolve", "tcp", "tls", "upgrade", "ready", "connect", "first_event"]
+"""`connect` is the headline: ready minus the intended start."""
+
+
+class Shape(Strict):
+    """Load over time as a piecewise-linear curve.
+
+    Open load gives arrivals per second (`rate`, or `rate_curve` for ramp, spike, stairs),
+    closed load a number of clients (`clients`, or `clients_curve`).
+    """
+
+    rate: Rate | None = None
+    rate_curve: tuple[tuple[Duration, Rate], ...] = ()
+    """Points (time, rate); linear in between, a step where two points share a time."""
+    clients: int | None = Field(default=None, ge=1)
+    clients_curve: tuple[tuple[Duration, int], ...] = ()
+    lasts: Duration | None = None
+    """How long a constant shape lasts; a curve lasts until its last point."""
+    arrivals: Literal["poisson", "even"] = "poisson"
+    """How open arrivals are spaced; the same seed gives the same instants."""
+    once: bool = True
+    """Closed load: each client plays its script once; false: again and again until the end."""
+
+    @model_validator(mode="after")
+    def _is_one_shape(self) -> Shape:
+        given = [self.rate, self.rate_curve or None, self.clients, self.clients_curve or None]
+        if sum(part is not None for part in given) != 1:
+            raise ValueError("a shape is one of: rate, rate_curve, clients, clients_curve")
+        if (self.rate_curve or self.clients_curve) and self.lasts is not None:
+            raise ValueError("a curve lasts until its last point: drop `lasts`")
+        if (self.rate is not None or not self.once) and not self.span_ns:
+            raise ValueError("`lasts` is missing: how long does this load last?")
+        times = [point[0] for point in self.rate_curve or self.clients_curve]
+        if times and (len(times) < 2 or times[0] != 0 or times != sorted(times)):  # noqa: PLR2004 -- a line has two ends
+            raise ValueError("a curve has at least two points, starts at 0 and goes forward")
+        return self
+
+    @property
+    def open(self) -> bool:
+        """Whether arrivals do not wait for earlier clients to finish."""
+        return self.rate is not None or bool(self.rate_curve)
+
+    @property
+    def span_ns(self) -> int:
+        """How long the shape lasts; 0 for clients that all come at once."""
+        curve = self.rate_curve or self.clients_curve
+        return curve[-1][0] if curve else self.lasts or 0
+
+    def points(self) -> list[tuple[int, float]]:
+        """The curve as (ns, arrivals per second or clients)."""
+        if self.rate_curve or self.clients_curve:
+            return [(time, float(value)) for time, value in self.rate_curve or self.clients_curve]
+        value = float(self.rate if self.rate is not None else self.clients or 0)
+        return [(0, value), (self.span_ns, value)]
+
+
+class Population(Strict):
+    """Clients that do the same."""
+
+    shape: Shape
+    script: Script = "visit"
+    """Steps, or `visit`: connect, one run where the dialect has runs, ping, close."""
+    finally_: tuple[Step, ...] = Field(default=(), alias="finally")
+    """Clean-up steps: played at the end of every session, however it went."""
+    endpoints: tuple[Name, ...] = ()
+    """Endpoints in round robin; none given: all of the target's."""
+    present: Name = "default"
+    """Presentation of the dialect that these clients use."""
+    retry: bool = False
+    """Whether a failed connect is tried again on the dialect's retry ladder."""
+
+
+class Limit(Strict):
+    """A rate over units of replication (restarts, sessions), gated by its 95 % bound."""
+
+    rate: Fraction
+    within: Duration | None = None
+    required: bool = True
+
+
+class LatencyLimit(Strict):
+    """An upper limit for one quantile of one phase."""
+
+    phase: Phase = "connect"
+    quantile: Quantile = 0.95
+    within: Duration
+    population: Name | None = None
+    required: bool = True
+
+
+class Expect(Strict):
+    """What a stage is held to; what is not named here is reported, never judged."""
+
+    latency: tuple[LatencyLimit, ...] = ()
+    success: Limit | None = None
+    """Share of clients that completed their script."""
+    recovery: Limit | None = None
+    """Share of restarts whose first good session came within `within`."""
+    readiness_gap: Limit | None = None
+    """Share of restarts in which WebSockets worked at most `within` after health said healthy."""
+    everybody_in: Limit | None = None
+    """Share of restarts after which every retrying client was in within `within`."""
+    definite: bool = False
+    """Nobody is accepted and then closed, left in silence, or dropped without an answer."""
+    runs: Limit | None = None
+    """Share of runs whose events all arrived, in order and in time."""
+    health: bool = False
+    """Every service answers healthy (preflight)."""
+    connects: bool = False
+    """Every endpoint lets a client in (preflight)."""
+    offers: bool = False
+    """Every presentation gets the answer that the dialect promises (matrix)."""
+
+
+class Settle(Strict):
+    """When a restarted target counts as settled, so that its trial may end early."""
+
+    good: int = Field(default=10, ge=1)
+    """Clients in a row, by intended time, that were let in."""
+    linger: Duration = 100 * MS
+    """Time after that, for what comes late."""
+
+
+class Stage(Strict):
+    """One activity."""
+
+    activity: Literal["preflight", "matrix", "load"] = "load"
+    anchor: Literal["start", "restart"] = "start"
+    trials: int = Field(default=1, ge=1, le=10_000)
+    """Repeats; for anchor `restart` the number of restarts."""
+    budget: Duration = 300 * S
+    """No trial begins after this much time in the stage, and the current one ends."""
+    settle: Settle = Settle()
+    populations: dict[Name, Population] = {}
+    health_every: Duration | None = None
+    """Ask every service for its health this often during the stage."""
+    patience: Duration = 10 * S
+    """After the last arrival, sessions get this much time to finish."""
+    gate: bool = False
+    """A FAIL here leaves the later stages unrun."""
+    abort_on_fail: bool = False
+    """Stop the stage as soon as a witness has failed it."""
+    expect: Expect = Expect()
+
+    @model_validator(mode="after")
+    def _fits_its_activity(self) -> Stage:
+        if self.activity == "load" and not self.populations:
+            raise ValueError("a load stage needs at least one population")
+        if self.activity != "load" and (self.populations or self.anchor != "start"):
+            raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
+        return self
+
+
+class Scenario(Strict):
+    """One file in `scenarios/`."""
+
+    title: str
+    target: str = "lab"
+    """Name of the target file used where none is given (never where CI is set)."""
+    stages: dict[Name, Stage] = Field(min_length=1)
+    keep_messages: int = Field(default=200, ge=0)
+    """How many messages of the run are kept whole (redacted) as evidence."""
+
+    def with_trials(self, trials: int) -> Scenario:
+        """The same with another number of restarts, and a budget in proportion."""
+        stages = {
+            name: stage.model_copy(
+                update={"trials": trials, "budget": stage.budget * trials // stage.trials}
+            )
+            if stage.anchor == "restart"
+            else stage
+            for name, stage in self.stages.items()
+        }
+        return self.model_copy(update={"stages": stages})

@@ -1,0 +1,158 @@
+"""Script: what one client does, as steps or as an `async def`, on one session API.
+
+`Session` is what an `async def` scenario is typed with; the engine implements it, and the
+steps are interpreted against the very same methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field, PlainSerializer
+from pydantic.json_schema import SkipJsonSchema
+
+from probe.model.base import Duration, Name, Strict
+
+S = 1_000_000_000
+
+
+class Session(Protocol):
+    """One client with its own identity; every wait has a deadline.
+
+    A method that does not get what it waits for ends the session: the outcome is already
+    in the history, so a script needs no error handling.
+    """
+
+    @property
+    def user(self) -> str:
+        """The identity's name."""
+
+    async def connect(self, present: str | None = None) -> None:
+        """Open the connection, with retries where the population has them."""
+
+    async def ready(self) -> None:
+        """Wait for what the dialect calls ready."""
+
+    async def send(self, text: str) -> None:
+        """Send one text message; `{user}` and `{n}` are replaced."""
+
+    async def run(self, count: int = 1) -> None:
+        """Start `count` runs at once and wait until each has ended."""
+
+    async def await_event(self, event: str, within_ns: int = 5 * S) -> None:
+        """Wait for a message of this type that comes after the last step."""
+
+    async def echo(self, text: str, within_ns: int = 5 * S) -> None:
+        """Send a message and wait for the same one to come back."""
+
+    async def hold(self, for_ns: int) -> None:
+        """Stay connected; the peer's close ends the session."""
+
+    async def ping(self, within_ns: int = 5 * S) -> None:
+        """Send a ping and wait for its pong."""
+
+    async def close(self, code: int = 1000) -> None:
+        """Close and wait for the peer's answer."""
+
+    async def http(self, method: str, service: str, path: str) -> int:
+        """One authenticated HTTP request to a service of the target; its status."""
+
+
+class Connect(Strict):
+    """Open the connection and wait until the dialect calls it ready."""
+
+    do: Literal["connect"]
+    present: Name | None = None
+    ready: bool = True
+    """False: go on at the 101."""
+
+
+class Send(Strict):
+    """Send a text message."""
+
+    do: Literal["send"]
+    text: str
+
+
+class Run(Strict):
+    """Start runs and wait until each has ended."""
+
+    do: Literal["run"]
+    count: int = Field(default=1, ge=1, le=1000)
+
+
+class Await(Strict):
+    """Wait for a message of a type."""
+
+    do: Literal["await"]
+    event: str
+    within: Duration = 5 * S
+
+
+class Echo(Strict):
+    """Send a message and wait for the same one to come back."""
+
+    do: Literal["echo"]
+    text: str = "probe {user} {n}"
+    within: Duration = 5 * S
+
+
+class Hold(Strict):
+    """Stay connected."""
+
+    do: Literal["hold"]
+    lasts: Duration
+
+
+class Ping(Strict):
+    """Send a ping and wait for its pong."""
+
+    do: Literal["ping"]
+    within: Duration = 5 * S
+
+
+class Close(Strict):
+    """Close the connection."""
+
+    do: Literal["close"]
+    code: int = Field(default=1000, ge=1000, le=4999)
+
+
+class Http(Strict):
+    """One authenticated HTTP request to a service of the target, mostly to clean up."""
+
+    do: Literal["http"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "DELETE"
+    service: Name
+    path: str = Field(pattern=r"^/")
+    """Path and query; `{user}` and `{n}` are replaced."""
+
+
+Step = Annotated[
+    Connect | Send | Run | Await | Echo | Hold | Ping | Close | Http, Field(discriminator="do")
+]
+Play = Callable[[Session], Awaitable[None]]
+
+
+def _name_of(play: Any) -> Any:
+    """A stored run names a Python script and never carries its code."""
+    if callable(play):
+        return f"python:{play.__module__}:{play.__qualname__}"
+    return play
+
+
+Script = Annotated[
+    tuple[Step, ...] | Annotated[str, Field(pattern=r"^(visit|python:.+)$")] | SkipJsonSchema[Play],
+    PlainSerializer(_name_of),
+]
+"""Steps; `visit`, which is connect, one run where the dialect has runs, ping, close; or in
+a Python scenario an `async def` that takes the session."""
+
+
+def steps_of(script: Any, *, runs: bool) -> tuple[Any, ...] | Play:
+    """What to play: the steps of a named script spelled out, anything else as it is."""
+    if script == "visit":
+        middle = (Run(do="run"),) if runs else ()
+        return (Connect(do="connect"), *middle, Ping(do="ping"), Close(do="close"))
+    return script  # type: ignore[no-any-return]

@@ -1,0 +1,171 @@
+"""Target: one service, where it is, what may be done to it, and how it is restarted.
+
+The rule: a target that says nothing may be touched on loopback only, and no scenario can
+raise its ceilings. `{lab}` in a URL stands for the address of the embedded lab, and only
+a target of kind `lab` may use it.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from probe.model.auth import Auth, NoAuth
+from probe.model.base import Duration, Name, Rate, Strict
+
+S = 1_000_000_000
+
+Http = Annotated[str, Field(pattern=r"^https?://")]
+
+
+class Endpoint(Strict):
+    """One WebSocket endpoint."""
+
+    url: Annotated[str, Field(pattern=r"^wss?://")]
+
+
+class Service(Strict):
+    """One service to ask for its health over HTTP."""
+
+    url: Http
+    field: str | None = "status"
+    """Dotted path in a JSON answer that says how it is; unset: the HTTP status alone."""
+    healthy: tuple[str, ...] = ("healthy", "ok", "up", "pass")
+    degraded: tuple[str, ...] = ("degraded", "warn")
+    within: Duration = 2 * S
+    """No answer for longer is no answer."""
+
+
+class Safety(Strict):
+    """Ceilings that no scenario may exceed."""
+
+    may_load: bool = False
+    """Whether anything beyond loopback may be touched at all."""
+    clients_max: int | None = Field(default=None, ge=1)
+    """Most clients at one time; unset: no ceiling, on loopback only."""
+    rate_max: Rate | None = None
+    """Most arrivals of clients per second, retries apart; unset: none, on loopback only."""
+
+    @model_validator(mode="after")
+    def _load_has_ceilings(self) -> Safety:
+        if self.may_load and (self.clients_max is None or self.rate_max is None):
+            raise ValueError("may_load = true needs both clients_max and rate_max")
+        return self
+
+
+class Restart(Strict):
+    """How this target is restarted."""
+
+    by: Literal["none", "command", "lab"] = "none"
+    command: tuple[str, ...] = ()
+    """The program and its arguments; no shell reads it."""
+    within: Duration = 120 * S
+    """Deadline of the command, and then of the readiness probe."""
+    ready: Name | None = None
+    """The service whose health says that the restarted target is up; unset: the first one."""
+
+    @model_validator(mode="after")
+    def _command_is_given(self) -> Restart:
+        if (self.by == "command") != bool(self.command):
+            raise ValueError('`command` goes with by = "command", and that needs it')
+        return self
+
+
+class Tls(Strict):
+    """How a wss or https connection is verified."""
+
+    verify: bool = True
+    ca_file: str | None = None
+    """PEM file of the authorities to trust instead of the system's."""
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
+    """Name sent in SNI and verified; unset: the host of the URL."""
+
+
+class Network(Strict):
+    """The way to the target."""
+
+    connect_to: str | None = None
+    """`host:port` to connect to instead of the URL's."""
+    host: str | None = None
+    """Host header to send instead of the URL's."""
+    proxy: SecretStr | None = None
+    """HTTP CONNECT proxy, `http://[user:password@]host:port`."""
+    headers: dict[str, str] = {}
+    """Extra headers of every WebSocket request."""
+    deflate: bool = False
+    """Offer permessage-deflate."""
+
+
+class Lab(Strict):
+    """Settings of the embedded lab."""
+
+    boot: dict[Literal["listening", "healthy", "ready"], Duration] = {}
+    pace: Duration = 1_000_000
+    """Pause between the events of a run."""
+
+
+class Target(Strict):
+    """One service; files in `scenarios/targets/`."""
+
+    title: str
+    kind: Literal["service", "lab"] = "service"
+    dialect: str = "agent_events"
+    """Name of a dialect file, or a path to one."""
+    endpoints: dict[Name, Endpoint] = Field(min_length=1)
+    services: dict[Name, Service] = {}
+    safety: Safety = Safety()
+    restart: Restart = Restart()
+    auth: Auth = NoAuth()
+    tls: Tls = Tls()
+    network: Network = Network()
+    lab: Lab | None = None
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Target:
+        urls = self.urls()
+        uses_lab = any("{lab}" in url for url in urls)
+        if self.kind == "lab":
+            if not all("{lab}" in url for url in urls):
+                raise ValueError("every URL of the embedded lab has {lab} as its host and port")
+            if self.restart.by != "lab":
+                raise ValueError('restart.by of the embedded lab is "lab"')
+        elif uses_lab or self.restart.by == "lab" or self.lab:
+            raise ValueError('{lab}, [lab] and restart.by = "lab" belong to kind = "lab"')
+        if self.restart.ready and self.restart.ready not in self.services:
+            raise ValueError(f"restart.ready names no service: {self.restart.ready}")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is our own lab, whose verdicts say nothing of a real service."""
+        return self.kind == "lab"
+
+    def urls(self) -> list[str]:
+        """Every URL of endpoints, then services."""
+        return [each.url for each in self.endpoints.values()] + [
+            each.url for each in self.services.values()
+        ]
+
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that this target makes the probe connect to (the lab's own apart)."""
+        if self.embedded:
+            return ("127.0.0.1",)
+        hosts = {urlsplit(url).hostname or "" for url in self.urls()}
+        if self.network.connect_to:
+            hosts.add(self.network.connect_to.rpartition(":")[0].strip("[]"))
+        if self.network.proxy:
+            hosts.add(urlsplit(self.network.proxy.get_secret_value()).hostname or "")
+        return tuple(sorted(hosts))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name; other names are never looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,112 @@
+"""Secrets leave no trace: every byte string that is stored or shown passes here first.
+
+The rule: a stretch of a secret that a peer could use or a reader could recognise (11
+characters or more, wherever it is cut) is masked; length and character class stay, so
+that sizes, offsets and shapes can still be judged on what was stored. Short secrets are
+masked whole. Whatever looks like a JSON Web Token is masked even when nobody declared it,
+since a server may echo a token of somebody else.
+
+A common stretch of 2k-1 characters always holds an aligned block of k, so the text is
+looked at in blocks of k against the set of all k-grams of the secrets, and hits grow both
+ways. Storage is rare (heads, failures, samples), so this need not be fast.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from urllib.parse import quote, quote_plus
+
+_K = 6
+_SHORTEST_SECRET = 3
+_JWT = re.compile(rb"eyJ[A-Za-z0-9_\-]{5,}(?:\.[A-Za-z0-9_\-]*)*")
+_CLASSES = bytes.maketrans(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
+    b"x" * 26 + b"X" * 26 + b"0" * 10,
+)
+
+
+def mask(data: bytes) -> bytes:
+    """The same length and character classes, without the content."""
+    return data.translate(_CLASSES)
+
+
+def _spellings(secret: bytes) -> set[bytes]:
+    """How one secret may be written on a wire: plain, escaped, encoded."""
+    text = secret.decode("utf-8", "surrogateescape")
+    forms = {secret, base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
+    forms |= {quote(secret, safe="").encode(), quote_plus(secret).encode()}
+    forms.add(json.dumps(text)[1:-1].encode("utf-8", "surrogateescape"))
+    return {form for form in forms if len(form) >= _SHORTEST_SECRET}
+
+
+class Redactor:
+    """Masks a growing set of secrets; one for the run, and one more per identity.
+
+    `parent` is asked too. An identity's own redactor keeps no index, so that thousands
+    of identities cost nothing until something of theirs is stored.
+    """
+
+    __slots__ = ("_grams", "_parent", "_spellings")
+
+    def __init__(self, *secrets: str | bytes, parent: Redactor | None = None) -> None:
+        self._parent = parent
+        self._spellings: set[bytes] = set()
+        self._grams: frozenset[bytes] | None = None
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str | bytes) -> None:
+        """Mask `secret`, and every usual encoding of it, from now on."""
+        raw = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
+        if len(raw) >= _SHORTEST_SECRET:
+            self._spellings |= _spellings(raw)
+            self._grams = None
+
+    def _index(self) -> frozenset[bytes]:
+        if self._grams is None:
+            self._grams = frozenset(
+                form[i : i + _K] for form in self._spellings for i in range(len(form) - _K + 1)
+            )
+        return self._grams
+
+    def redact(self, data: bytes) -> bytes:
+        """`data` with every known secret, and everything like a JWT, masked in place."""
+        if self._parent is not None:
+            data = self._parent.redact(data)
+        for form in self._spellings:
+            if form in data:
+                data = data.replace(form, mask(form))
+        data = self._mask_stretches(data)
+        if self._parent is None:
+            return _JWT.sub(lambda match: mask(match[0]), data)
+        self._grams = None
+        return data
+
+    def _mask_stretches(self, data: bytes) -> bytes:
+        if len(data) < _K or not self._spellings:
+            return data
+        grams = self._index()
+        spans: list[tuple[int, int]] = []
+        for start in range(0, len(data) - _K + 1, _K):
+            if data[start : start + _K] not in grams:
+                continue
+            low, high = start, start + _K
+            while low > 0 and data[low - 1 : low - 1 + _K] in grams:
+                low -= 1
+            while high < len(data) and data[high - _K + 1 : high + 1] in grams:
+                high += 1
+            if high - low >= 2 * _K - 1:
+                spans.append((low, high))
+        if not spans:
+            return data
+        out = bytearray(data)
+        for low, high in spans:
+            out[low:high] = mask(data[low:high])
+        return bytes(out)
+
+    def text(self, text: str) -> str:
+        """The same for a string (errors, log lines)."""
+        raw = text.encode("utf-8", "surrogateescape")
+        return self.redact(raw).decode("utf-8", "surrogateescape")

@@ -1,0 +1,16 @@
+"""Arithmetic on arrays: what a set of samples proves, and what it leaves open.
+
+Pure numpy and scipy.special: no input or output, no clock, no event loop; randomness only
+from a Generator that the caller seeds. The rule kept throughout: no number without its
+interval, and where the samples do not reach, the answer is "unknown" (None or NaN) with
+the number of samples it would take, never a guess.
+
+    binomial    tails of the binomial distribution, on which the rest stands
+    rates       Clopper-Pearson intervals, gates over rates, bounds from zero hits, Holm
+    quantiles   order-statistic intervals and gates, with timeouts and failures in their ranks
+    series      autocorrelation, and the block bootstrap where it is too high
+    success     success as a function of time
+    switch      when a state switched, from observations that each took a while
+
+Intervals that are shown are two-sided 95 %; the bounds of gates are one-sided 95 %.
+"""

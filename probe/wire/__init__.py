@@ -1,0 +1,1 @@
+"""One WebSocket connection, stamped phase by phase, that says exactly how it ended."""
