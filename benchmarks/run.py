@@ -47,6 +47,7 @@ JOBS = {
 }
 DELAY_MS = {"upgrade": 100}
 SIZE = 64
+WAIT_SHARE_MAX = 0.02
 
 
 def _version(distribution: str) -> str | None:
@@ -79,7 +80,6 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load": os.getloadavg()[0],
         "versions": {name: _version(name) for name in names},
     }
 
@@ -131,8 +131,17 @@ def warnings(measurements: list[dict[str, Any]], told: dict[str, Any]) -> list[s
     found = []
     if told["cores"] < 2:
         found.append("client and server shared one core: give this machine two")
-    if told["load"] > 0.5:
-        found.append(f"the load was {told['load']:.1f} at the start: run on a quiet machine")
+    shared = [
+        m
+        for m in measurements
+        if m["wait_s"] > WAIT_SHARE_MAX * m["wall_s"]
+        or m["server"]["wait_s"] > WAIT_SHARE_MAX * m["server"]["life_s"]
+    ]
+    if shared:
+        found.append(
+            f"in {len(shared)} of {len(measurements)} measurements another process held a core for "
+            f"over {WAIT_SHARE_MAX:.0%} of the time: run on a quiet machine"
+        )
     busy = sorted(
         {
             f"{m['client']} at {m['job']}"

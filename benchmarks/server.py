@@ -13,6 +13,7 @@ import os
 import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,23 +55,37 @@ def build() -> Path:
     return BINARY
 
 
+def wait_s(pid: int) -> float:
+    """Seconds this process was ready to run and its core was another's; 0 if not told."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except FileNotFoundError:  # a kernel without scheduler statistics
+        return 0
+
+
 class Server:
     """A running server; `port` is where it listens on 127.0.0.1."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._begin_s = time.perf_counter()
         word, _, port = self._line().partition(" ")
         if word != "port":
             raise BuildError(f"the server began with {word!r} and not with its port")
         self.port = int(port)
 
     def stats(self) -> dict[str, Any]:
-        """What the server counted so far; `delay_ns` is the truth about its delays."""
+        """What the server counted so far.
+
+        `delay_ns` is the truth about its delays; `wait_s` how long it was kept from its core, of
+        the `life_s` since its start.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write("stats\n")
         self._process.stdin.flush()
         told: dict[str, Any] = json.loads(self._line())
-        return told
+        life_s = time.perf_counter() - self._begin_s
+        return {**told, "wait_s": wait_s(self._process.pid), "life_s": life_s}
 
     def _line(self) -> str:
         assert self._process.stdout is not None

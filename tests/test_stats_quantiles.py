@@ -104,6 +104,8 @@ def test_mixed_timeouts_below_seen_values():
     # An upper bound takes the timeouts as endless, a lower one as ending at once.
     found = qs.quantile([10] * 50 + [90] * 50, 0.5, censored=[20] * 10)
     assert (found.low, found.estimate, found.high) == (Value(10), MoreThan(20), Value(90))
+    found = qs.quantile([10] * 60 + [90] * 60, 0.5, censored=[20] * 60)
+    assert (found.low, found.estimate, found.high) == (MoreThan(20), MoreThan(20), Value(90))
 
 
 def test_only_losses():

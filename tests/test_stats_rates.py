@@ -101,6 +101,7 @@ def test_n_for_zero_refuses(limit):
         (20, 59, {"at_least": 0.95}, "fail", None),
         (39, 59, {"at_most": 0.05}, "fail", None),
         (95, 100, {"at_least": 0.95}, "undecided", None),  # the share sits on the limit
+        (9_500_001, 10**7, {"at_least": 0.95}, "undecided", None),  # beyond 10^9
         (100, 100, {"at_least": 1.0}, "undecided", None),  # never proven by counting
         (99, 100, {"at_least": 1.0}, "fail", None),
         (1, 100, {"at_most": 0.0}, "fail", None),

@@ -78,6 +78,8 @@ def test_clustered_losses_are_found_though_the_values_are_independent():
     clustered = series.dependence(x, 0.97)
     assert clustered.exceedance > 0.9
     assert clustered.too_high
+    found = series.block_bootstrap_quantile(x, 0.97, rng, resamples=9)
+    assert found.block == series.block_length(1000, clustered.exceedance) > 10
     scattered = series.dependence(rng.permutation(x), 0.97)
     assert not scattered.too_high
 

@@ -8,7 +8,8 @@ module ends with `job.main(Client)`:
 
 The rule: processor time is counted over the measured section alone (`getrusage`, user and system,
 this process), after a warm-up that pays for imports and caches, with the garbage collector on but
-what was there before frozen.
+what was there before frozen. Beside it stands `wait_s`, how long the client was ready to run and
+another process had its core (`/proc/self/schedstat`): what the neighbours did to the numbers.
 
 - connects: n connects, 100 in flight, each dropped without a closing handshake once upgraded.
 - idle: resident memory (`/proc/self/statm`) with 0, then more, then n connections open.
@@ -35,6 +36,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import uvloop
+
+from benchmarks import server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,10 +104,11 @@ class Client(Protocol):
 
 @dataclass(slots=True)
 class Section:
-    """Processor and wall time of a block, and the memory seen at points of it."""
+    """Processor, wall and waiting time of a block, and the memory seen at points of it."""
 
     cpu_s: float = 0
     wall_s: float = 0
+    wait_s: float = 0
     rss_kb: dict[int, float] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -112,9 +116,10 @@ class Section:
     def measured(self) -> Iterator[None]:
         gc.collect()
         gc.freeze()
-        cpu, wall = _cpu_s(), time.perf_counter()
+        cpu, wall, wait = _cpu_s(), time.perf_counter(), server.wait_s(os.getpid())
         yield
         self.cpu_s, self.wall_s = _cpu_s() - cpu, time.perf_counter() - wall
+        self.wait_s = server.wait_s(os.getpid()) - wait
 
 
 def _cpu_s() -> float:
@@ -286,6 +291,7 @@ def main(name: str, make: Callable[[int], Client]) -> None:
         "size": options.size,
         "cpu_s": section.cpu_s,
         "wall_s": section.wall_s,
+        "wait_s": section.wait_s,
         "rss_kb": section.rss_kb,
         **section.extra,
     }

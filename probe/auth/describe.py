@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ import jwt
 
 from probe.redact import mask
 
+# Three parts, the first of them a JSON object in base64url: what `probe.redact` knows by sight.
+_JWT = re.compile(r"eyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*")
 _TOKEN_CHARS_MAX = 64 * 1024
+_SECONDS_MAX = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,22 @@ def describe(token: str, now_s: float) -> Described:
 
 def expiry_s(claims: dict[str, Any]) -> float | None:
     """The `exp` claim in wall seconds, or None where it is no number (RFC 7519, 4.1.4)."""
-    value = claims.get("exp")
+    return seconds(claims.get("exp"))
+
+
+def seconds(value: object) -> float | None:
+    """A number of seconds, or None for anything else; infinities and NaN are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < 2**53 else None
+    return float(value) if abs(value) < _SECONDS_MAX else None
+
+
+def subject(claims: dict[str, Any]) -> str:
+    """The `sub` claim, or "" where it is no plain text."""
+    value = claims.get("sub")
+    return value if isinstance(value, str) and value.isprintable() else ""
+
+
+def looks_like_jwt(token: str) -> bool:
+    """Whether every redactor masks `token` without being told of it."""
+    return _JWT.fullmatch(token) is not None

@@ -11,9 +11,11 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from probe.auth.describe import looks_like_jwt
 from probe.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from _csv import Reader  # the type of what csv.reader returns has no public name
     from pathlib import Path
 
     from probe.model.auth import CsvAuth
@@ -86,16 +88,16 @@ def _columns(headings: list[str], auth: CsvAuth, origin: str) -> tuple[int, int]
     return names.index(auth.user), names.index(auth.token)
 
 
-def _rows(
-    reader: csv._reader, columns: tuple[int, int], origin: str
-) -> tuple[list[Row], list[Problem]]:
+def _rows(reader: Reader, columns: tuple[int, int], origin: str) -> tuple[list[Row], list[Problem]]:
     rows: list[Row] = []
     problems: list[Problem] = []
-    lines: dict[str, int] = {}
+    lines: dict[tuple[str, str], int] = {}
     for cells in reader:
         if not cells:
             continue  # an empty line, as at the end of the file
-        if len(rows) >= _ROWS_MAX or len(problems) >= _PROBLEMS_MAX:
+        if len(problems) >= _PROBLEMS_MAX:
+            break
+        if len(rows) >= _ROWS_MAX:
             problems.append(Problem(origin, "", f"more than {_ROWS_MAX} rows"))
             break
         found = [cells[c].strip() if c < len(cells) else "" for c in columns]
@@ -104,11 +106,12 @@ def _rows(
         if not user or not token:
             missing = "user" if not user else "token"
             problems.append(Problem(origin, "", f"line {line} has no {missing}"))
-        elif token in lines:
-            message = f"lines {lines[token]} and {line} have the same token"
+        # Users may well have one password; a JWT is one identity, whoever is named beside it.
+        elif (key := ("" if looks_like_jwt(token) else user, token)) in lines:
+            message = f"lines {lines[key]} and {line} are the same identity"
             hint = "list it once and set `identities` to share it on purpose"
             problems.append(Problem(origin, "", message, hint=hint))
         else:
-            lines[token] = line
+            lines[key] = line
             rows.append(Row(user, token))
     return rows, problems

@@ -93,19 +93,19 @@ def key_text(auth: MintAuth, origin: str, folder: Path) -> str:
         return auth.key.get_secret_value()
     assert auth.key_file is not None
     path = folder / auth.key_file
+    text, problem = "", ""
     try:
         with path.open("rb") as file:
-            text = file.read(_FILE_BYTES_MAX + 1).decode("ascii")
-        if len(text) > _FILE_BYTES_MAX:
-            raise ValueError(f"the file is longer than {_FILE_BYTES_MAX} bytes")
+            text = file.read(_FILE_BYTES_MAX).decode("ascii")
         check_key_text(auth.algorithm, text)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise _wrong(origin, "auth.key_file", f"cannot be read: {reason}", str(path)) from None
+        problem = f"cannot be read: {error.strerror or type(error).__name__}"
     except UnicodeDecodeError:
-        raise _wrong(origin, "auth.key_file", "this is no PEM file", str(path)) from None
+        problem = "this is no PEM file"
     except ValueError as error:
-        raise _wrong(origin, "auth.key_file", str(error), str(path)) from None
+        problem = str(error)
+    if problem:
+        raise _wrong(origin, "auth.key_file", problem, str(path))
     return text
 
 

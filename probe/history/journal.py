@@ -56,7 +56,7 @@ class Journal:
         self, folder: Path, redactor: Redactor, meta: dict[str, Any] | None = None
     ) -> None:
         folder.mkdir(parents=True)
-        self._folder = folder
+        self.folder = folder
         self._redactor = redactor
         self.anchor = Anchor.take()
         self._meta = {"schema": SCHEMA, "anchor": asdict(self.anchor), **(meta or {})}
@@ -72,6 +72,7 @@ class Journal:
         self._text_bytes = len(_MAGIC)
         self._failed: OSError | None = None
         self._closing = False
+        self._writing = False
         self._kick = threading.Condition()
         self._rows_fd = os.open(folder / "rows.bin", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._texts_fd = os.open(
@@ -110,6 +111,10 @@ class Journal:
         """A row of no session, stamped now."""
         self.row(now_ns(), NOBODY, op, kind, flag, a, b)
 
+    def note_at(self, session: int, op: int, kind: int, flag: int, a: int, b: int) -> None:
+        """A row of a session, stamped now."""
+        self.row(now_ns(), session, op, kind, flag, a, b)
+
     def flush(self) -> None:
         """Hand what is buffered to the writing thread; called by a timer and when full."""
         if not self._at and not self._texts:
@@ -145,15 +150,26 @@ class Journal:
                 if not self._waiting:
                     return
                 texts, rows = self._waiting.popleft()
+                self._writing = True
             try:
                 _write_all(self._texts_fd, texts)
                 _write_all(self._rows_fd, rows)
             except OSError as error:  # disk full, file system gone: told at close, never hidden
                 self._failed = error
                 self.totals.rows_lost += len(rows) // ROW.size
+            self._writing = False
 
-    def close(self, *, complete: bool = True) -> Totals:
-        """Write all that is left and the final meta file; raises OSError if the disk failed."""
+    @property
+    def drained(self) -> bool:
+        """Whether all that was flushed is in the files."""
+        with self._kick:
+            return not self._waiting and not self._writing
+
+    def close(self, **end: str) -> Totals:
+        """Write all that is left and the final meta file with `end`, which says how it ended.
+
+        Raises OSError if the disk failed on the way; the meta file then says `complete: false`.
+        """
         self.flush()
         self.flush()  # a GAP row that the first one made
         with self._kick:
@@ -162,14 +178,14 @@ class Journal:
         self._thread.join(timeout=30)
         os.close(self._rows_fd)
         os.close(self._texts_fd)
-        whole = complete and self._failed is None and not self._thread.is_alive()
-        self._write_meta(complete=whole)
+        self._meta |= end
+        self._write_meta(complete=self._failed is None and not self._thread.is_alive())
         if self._failed is not None:
             raise self._failed
         return self.totals
 
     def _write_meta(self, *, complete: bool) -> None:
-        path = self._folder / "meta.json"
+        path = self.folder / "meta.json"
         part = path.with_suffix(".part")
         meta = {**self._meta, "complete": complete, "totals": asdict(self.totals)}
         part.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")

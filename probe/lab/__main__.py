@@ -12,9 +12,8 @@ import asyncio
 import errno
 import json
 import os
-import socket
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -24,6 +23,7 @@ from probe.lab.durations import parse_duration
 from probe.lab.ledger import Ledger
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
 EXIT_OPTIONS: Final = 2
@@ -31,12 +31,114 @@ EXIT_PORT_TAKEN: Final = 3
 SECRET_VARIABLE: Final = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of the variable
 SECRET_BYTES_MIN: Final = 32
 _PORT_MAX: Final = 65_535
-_PARENT_GRACE_S: Final = 3.0
+_LIFE_MAX: Final = 1_000_000_000
 
 
 class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line that says what to do."""
+
     def error(self, message: str) -> NoReturn:
-        _fail(f"{message}; see python -m probe.lab --help")
+        _fail(f"{message}; python -m probe.lab --help lists the options")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the lab; returns the exit code, or raises SystemExit with it."""
+    options = _parser().parse_args(arguments)
+    if options.list_defects:
+        sys.stdout.write(json.dumps(table_json(), indent=2) + "\n")
+        return 0
+    secret = _secret()
+    try:
+        settings = [_setting(text) for text in options.defect]
+        defects = Defects(options.seed, options.life, settings)
+    except DefectError as error:
+        _fail(f"--defect: {error}; --list-defects shows them all")
+    try:
+        ledger = Ledger(options.ledger, options.life)
+    except OSError as error:
+        _fail(f"--ledger {options.ledger}: {error.strerror}; name a file that can be written")
+    return _live(options, secret, defects, ledger)
+
+
+def _live(options: argparse.Namespace, secret: str, defects: Defects, ledger: Ledger) -> int:
+    """Load what takes long, then start the clock of the boot, then serve."""
+    from probe.lab.server import live, raise_descriptor_limit  # noqa: PLC0415 -- see above
+    from probe.lab.state import State  # noqa: PLC0415
+    from probe.lab.tokens import Keys  # noqa: PLC0415
+
+    keys = Keys(secret)
+    context = _tls(options, secret)
+    raise_descriptor_limit()
+    up_ns = ledger.phase("up", pid=os.getpid(), seed=options.seed, defects=defects.as_json())
+    state = State(keys, ledger, defects, options.pace, up_ns)
+    announce = {
+        "pid": os.getpid(),
+        "life": options.life,
+        "defects": defects.as_json(),
+        "tls": context is not None,
+    }
+    plan: BootPlan = options.boot
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(
+                live(
+                    state,
+                    plan.with_defects(defects),
+                    (options.host, options.port),
+                    context,
+                    announce=announce,
+                    exit_with_parent=options.exit_with_parent,
+                )
+            )
+        except OSError as error:
+            where = f"port {options.port} on {options.host}"
+            if error.errno == errno.EADDRINUSE:
+                _fail(
+                    f"{where} is taken; give another --port, or --port 0 for a free one",
+                    EXIT_PORT_TAKEN,
+                )
+            _fail(f"{where} cannot be had ({error.strerror}); mend --host or --port")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m probe.lab",
+        description="A WebSocket service on loopback with switchable defects.",
+        epilog=f"The secret is read from {SECRET_VARIABLE}.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=partial(_whole, "port", _PORT_MAX), default=0, help="0: any free port"
+    )
+    parser.add_argument(
+        "--defect", action="append", default=[], metavar="NAME[=VALUE]", help="may be repeated"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws of the defects")
+    parser.add_argument(
+        "--boot",
+        type=partial(_value, parse_boot),
+        default=BootPlan(),
+        metavar="PHASE=TIME,...",
+        help="listening=50ms,healthy=300ms,ready=300ms after the process is up",
+    )
+    parser.add_argument(
+        "--pace", type=partial(_value, parse_duration), default="1ms", help="between two events"
+    )
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="append what is done, NDJSON")
+    parser.add_argument("--tls", type=Path, metavar="CA_OUT.pem", help="serve TLS; write the CA")
+    parser.add_argument(
+        "--life",
+        type=partial(_whole, "life", _LIFE_MAX),
+        default=1,
+        help="which life this is, for a parent that restarts the lab",
+    )
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="exit when standard input ends"
+    )
+    parser.add_argument("--list-defects", action="store_true", help="print them as JSON and exit")
+    return parser
 
 
 def _fail(message: str, code: int = EXIT_OPTIONS) -> NoReturn:
@@ -44,4 +146,51 @@ def _fail(message: str, code: int = EXIT_OPTIONS) -> NoReturn:
     raise SystemExit(code)
 
 
-def _checked[T](parse: Callable[[str], T]) -> Callable[[str], T]: ...
+def _value(parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _whole(name: str, most: int, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {name}; give 0 to {most}")
+    return int(text)
+
+
+def _setting(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    return name, value if equals else None
+
+
+def _secret() -> str:
+    secret = os.environ.get(SECRET_VARIABLE, "")
+    if len(secret.encode("utf-8", "surrogateescape")) < SECRET_BYTES_MIN:
+        state = "is too short" if secret else "is not set"
+        _fail(f"{SECRET_VARIABLE} {state}; set it to at least {SECRET_BYTES_MIN} random bytes")
+    return secret
+
+
+def _tls(options: argparse.Namespace, secret: str) -> ssl.SSLContext | None:
+    if options.tls is None:
+        return None
+    from probe.lab.tls import server_context  # noqa: PLC0415 -- x509 is slow to load
+
+    try:
+        return server_context(secret, options.host, options.tls)
+    except OSError as error:
+        _fail(f"--tls {options.tls}: {error.strerror}; name a file that can be written")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 -- the lab runs without it, only slower
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,8 +3,9 @@
 Order of judgement: is the lab ready (else the cold-start defects have their turn), is the
 request a WebSocket handshake at all (RFC 6455 section 4.2.1), is there room, can the
 offered subprotocols be served, is the user who they say. Each refusal is an HTTP answer
-with a JSON body of fixed words and closes the connection. The ledger line is written in
-the same step as the answer.
+with a JSON body of fixed words and closes the connection. The ledger line is written
+first and the answer in the same step of the loop, so a lab that is killed has no answer
+out that its ledger does not know, and no stamp is later than the peer's sight of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import base64
 import binascii
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,6 +29,7 @@ from probe.lab.tokens import TokenError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from probe.lab.ledger import Outcome
     from probe.lab.state import State
 
 ENDPOINTS: Final = ("/ws", "/ws/factory", "/ws/isolated", "/ws/legacy", "/api/v1/websocket")
@@ -37,14 +38,26 @@ _START_1011_AFTER_S: Final = 0.005
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal(Exception):
-    """An HTTP answer instead of the upgrade."""
+class HandshakeError(Exception):
+    """An HTTP answer instead of the upgrade: status, a fixed word, headers, what is supported."""
 
-    status: int
-    error: str
-    headers: Mapping[str, str]
-    supported: tuple[str, ...] | None = None
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: Mapping[str, str] | None = None,
+        supported: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__(error)
+        self.status = status
+        self.headers = headers
+        self.body: dict[str, object] = {"error": error}
+        if supported is not None:
+            self.body["supported"] = supported
+
+
+class _GoneError(Exception):
+    """The client went before it could be answered."""
 
 
 def json_answer(
@@ -61,28 +74,22 @@ def json_answer(
 
 async def serve_websocket(state: State, request: web.Request) -> web.StreamResponse:
     """Answer one request to a WebSocket endpoint, and serve the connection to its end."""
-    endpoint = request.path
     try:
-        if state.stopping or not state.ready:
-            defect = None if state.stopping else state.defects.first_hit(COLD_START)
+        if not state.ready and not state.stopping:
+            defect = state.defects.first_hit(COLD_START)
             if defect is not None:
                 return await _cold_start(state, request, defect)
-            raise Refusal(503, "stopping" if state.stopping else "starting", {"Retry-After": "1"})
-        _check_handshake(request)
-        if len(state.sessions) >= SESSIONS_MAX:
-            raise Refusal(503, "too_many_connections", {"Retry-After": "1"})
-        choice = _negotiate(request)
-        by_message = request.query.get("auth") == "message"
-        user_id = None if by_message else _authenticate(state, request, choice)
-        ws = await _upgrade(request, choice)
-    except Refusal as refusal:
-        return _refuse(state, endpoint, refusal)
-    except ConnectionError:
-        state.ledger.handshake(endpoint, "left", None)
-        raise
-    state.sessions[ws] = None
+        choice, user_id = _judge(state, request)
+        ws = _fit(request, choice)
+    except HandshakeError as refusal:
+        return _refuse(state, request.path, refusal)
+    except _GoneError:
+        state.ledger.handshake(request.path, "left", None)
+        return web.Response(status=503)  # has nowhere to go
     session = Session(state, request, ws)
-    state.ledger.handshake(endpoint, "accepted", 101, connection_id=session.connection_id)
+    state.ledger.handshake(request.path, "accepted", 101, connection_id=session.connection_id)
+    await ws.prepare(request)
+    state.sessions[ws] = None
     try:
         await session.serve(user_id)
     finally:
@@ -90,42 +97,52 @@ async def serve_websocket(state: State, request: web.Request) -> web.StreamRespo
     return ws
 
 
-def _refuse(state: State, endpoint: str, refusal: Refusal) -> web.Response:
-    body: dict[str, object] = {"error": refusal.error}
-    if refusal.supported is not None:
-        body["supported"] = refusal.supported
-    response = json_answer(refusal.status, body, refusal.headers)
+def _judge(state: State, request: web.Request) -> tuple[Choice, str | None]:
+    """What is chosen and who it is: None where the first message will tell. HandshakeError."""
+    if state.stopping or not state.ready:
+        word = "stopping" if state.stopping else "starting"
+        raise HandshakeError(503, word, {"Retry-After": "1"})
+    _check_handshake(request)
+    if len(state.sessions) >= SESSIONS_MAX:
+        raise HandshakeError(503, "too_many_connections", {"Retry-After": "1"})
+    choice = _negotiate(request)
+    by_message = request.query.get("auth") == "message"
+    return choice, None if by_message else _authenticate(state, request, choice)
+
+
+def _refuse(state: State, endpoint: str, refusal: HandshakeError) -> web.Response:
+    response = json_answer(refusal.status, refusal.body, refusal.headers)
     response.force_close()
-    state.ledger.handshake(endpoint, "rejected", refusal.status, error=refusal.error)
+    state.ledger.handshake(endpoint, "rejected", refusal.status, error=refusal.body["error"])
     return response
 
 
 def _check_handshake(request: web.Request) -> None:
-    """What RFC 6455 section 4.2.1 demands of a client; Refusal names what is missing."""
+    """What RFC 6455 section 4.2.1 demands of a client; HandshakeError names what is missing."""
     headers = request.headers
-    if request.version < (1, 1) or len(headers.getall("Host", ())) != 1:
-        raise Refusal(400, "bad_handshake", {})
+    if request.version < (1, 1):  # a missing Host was refused by the parser
+        raise HandshakeError(400, "bad_handshake")
     if headers.get("Upgrade", "").strip().lower() != "websocket":
-        raise Refusal(426, "upgrade_required", {"Upgrade": "websocket"})
+        raise HandshakeError(426, "upgrade_required", {"Upgrade": "websocket"})
     connection = ",".join(headers.getall("Connection", ())).lower().split(",")
     if "upgrade" not in {part.strip() for part in connection}:
-        raise Refusal(400, "bad_handshake", {})
+        raise HandshakeError(400, "bad_handshake")
     if headers.getall("Sec-WebSocket-Version", []) != ["13"]:
-        raise Refusal(426, "unsupported_version", {"Sec-WebSocket-Version": "13"})
+        raise HandshakeError(426, "unsupported_version", {"Sec-WebSocket-Version": "13"})
     keys = headers.getall("Sec-WebSocket-Key", ())
     try:
         nonce = base64.b64decode(keys[0], validate=True) if len(keys) == 1 else b""
     except (binascii.Error, ValueError):
         nonce = b""
     if len(nonce) != 16:  # noqa: PLR2004 -- the length in bytes that the RFC gives
-        raise Refusal(400, "bad_handshake", {})
+        raise HandshakeError(400, "bad_handshake")
 
 
 def _negotiate(request: web.Request) -> Choice:
     try:
         return choose(request.headers.getall("Sec-WebSocket-Protocol", []))
     except OfferError as error:
-        raise Refusal(400, error.code, {}, SUPPORTED) from None
+        raise HandshakeError(400, error.code, supported=SUPPORTED) from None
 
 
 def _authenticate(state: State, request: web.Request, choice: Choice) -> str:
@@ -140,21 +157,21 @@ def _authenticate(state: State, request: web.Request, choice: Choice) -> str:
     if token is None:
         token = request.query.get("token", request.cookies.get("token"))
     try:
-        if not token:
-            raise TokenError("missing_token")
-        return state.keys.verify(token)
+        return state.keys.verify(token or "")
     except TokenError as error:
         challenge = 'Bearer realm="probe-lab"'
         if error.code != "missing_token":
             challenge += ', error="invalid_token"'
-        raise Refusal(401, error.code, {"WWW-Authenticate": challenge}) from None
+        raise HandshakeError(401, error.code, {"WWW-Authenticate": challenge}) from None
 
 
-async def _upgrade(
-    request: web.Request, choice: Choice, *, autoping: bool = True
-) -> web.WebSocketResponse:
-    """Answer 101. The subprotocol header is ours, so the library is told of none."""
-    ws = web.WebSocketResponse(
+def _fit(request: web.Request, choice: Choice, *, autoping: bool = True) -> web.WebSocketResponse:
+    """The answer 101, not sent yet, but sure to be sent by a `prepare` in the same step.
+
+    The subprotocol header is ours, so the library is told of none. HandshakeError when
+    the library would refuse, _GoneError when nobody is there to be answered.
+    """
+    ws: web.WebSocketResponse = web.WebSocketResponse(
         timeout=CLOSE_WAIT_S,
         autoclose=False,
         autoping=autoping,
@@ -162,10 +179,10 @@ async def _upgrade(
     )
     if choice.selected is not None:
         ws.headers["Sec-WebSocket-Protocol"] = choice.selected
-    try:
-        await ws.prepare(request)
-    except web.HTTPBadRequest:
-        raise Refusal(400, "bad_handshake", {}) from None
+    if not ws.can_prepare(request):
+        raise HandshakeError(400, "bad_handshake")
+    if request.transport is None or request.transport.is_closing():
+        raise _GoneError
     return ws
 
 
@@ -179,11 +196,13 @@ async def _cold_start(state: State, request: web.Request, defect: str) -> web.St
     except OfferError:
         choice = Choice()
     hang = defect == "cold_start_hang"
-    ws = await _upgrade(request, choice, autoping=not hang)
+    ws = _fit(request, choice, autoping=not hang)
+    if hang:
+        state.ledger.handshake(request.path, "hung", 101, defect=defect)
+    await ws.prepare(request)
     state.sessions[ws] = None
     try:
         if hang:
-            state.ledger.handshake(request.path, "hung", 101, defect=defect)
             await _hang(state, request, ws)
         else:
             await asyncio.sleep(_START_1011_AFTER_S)
@@ -196,8 +215,7 @@ async def _cold_start(state: State, request: web.Request, defect: str) -> web.St
 def _drop(state: State, request: web.Request) -> web.StreamResponse:
     transport = request.transport
     if transport is None or transport.is_closing():
-        state.ledger.handshake(request.path, "left", None, defect="cold_start_drop")
-        raise ConnectionResetError("the client is gone")
+        raise _GoneError
     transport.get_extra_info("socket").setsockopt(
         socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
     )
@@ -210,7 +228,7 @@ async def _close_1011(
     state: State, request: web.Request, ws: web.WebSocketResponse, defect: str
 ) -> None:
     gone = request.transport is None or request.transport.is_closing() or ws.closed
-    outcome = "left" if gone else "closed_1011"
+    outcome: Outcome = "left" if gone else "closed_1011"
     state.ledger.handshake(request.path, outcome, 101, defect=defect)
     await close_by_server(state, ws, 1011, b"service starting")
 

@@ -50,9 +50,11 @@ class Ledger:
         self._health: Counter[str] = Counter()
         self._encode = msgspec.json.Encoder().encode
 
-    def phase(self, phase: Phase, **more: object) -> None:
-        """The lab entered a phase just now."""
-        self._phases[phase] = self._write("phase", phase, {"phase": phase, **more})
+    def phase(self, phase: Phase, **more: object) -> int:
+        """The lab entered a phase just now; returns the stamp of the line."""
+        t_ns = self._write("phase", phase, {"phase": phase, **more})
+        self._phases[phase] = t_ns
+        return t_ns
 
     def handshake(
         self, endpoint: str, outcome: Outcome, status: int | None, **more: object

@@ -39,7 +39,9 @@ def choose(lines: Sequence[str]) -> Choice:
     if not lines:
         return Choice()
     # An empty element is allowed in a list by RFC 9110 section 5.6.1.2, an empty list is not.
-    offers = [offer for offer in (part.strip(" \t") for part in ",".join(lines).split(",")) if offer]
+    offers = [
+        offer for offer in (part.strip(" \t") for part in ",".join(lines).split(",")) if offer
+    ]
     if not offers or not all(_TOKEN.fullmatch(offer) for offer in offers):
         raise OfferError("malformed_subprotocol")
     wrapped = next((offer for offer in offers if offer.startswith("jwt.") and offer[4:]), None)

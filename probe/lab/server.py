@@ -12,11 +12,15 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -29,9 +33,10 @@ from probe.lab.state import SERVER, SESSIONS_MAX
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Coroutine
 
     from probe.lab.boot import BootPlan
+    from probe.lab.ledger import Ledger
     from probe.lab.state import State
 
 BACKLOG: Final = 4_096
@@ -40,26 +45,45 @@ HEAD_WITHIN_S: Final = 60.0
 LINE_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 64
 _SHUTDOWN_S: Final = 0.2
+_ORPHAN_S_MAX: Final = 3.0
 _DESCRIPTORS: Final = SOCKETS_MAX + 100
+
+
+@dataclass(slots=True)
+class _Door:
+    """What the connections share: how many are open, and where faults are told."""
+
+    ledger: Ledger
+    sockets: int = 0
 
 
 class _Connection(web.RequestHandler):
     """One socket; not for use outside this module."""
 
-    __slots__ = ("_open", "_state")
+    __slots__ = ("_door",)
 
-    _open: list[int]  # the one count of open sockets, shared by all connections
-    _state: State
+    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop, door: _Door) -> None:
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] # None: none; it would print the query
+            keepalive_timeout=HEAD_WITHIN_S,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            lingering_time=2.0,
+        )
+        self._door = door
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._open[0] += 1
+        self._door.sockets += 1
         super().connection_made(transport)
-        if self._open[0] > SOCKETS_MAX:
-            self._state.ledger.fault("too_many_sockets")
+        if self._door.sockets > SOCKETS_MAX:
+            self._door.ledger.fault("too_many_sockets")
             transport.abort()  # type: ignore[attr-defined] # a stream's transport has it
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._open[0] -= 1
+        self._door.sockets -= 1
         super().connection_lost(exc)
 
     def handle_error(
@@ -71,9 +95,9 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         del message  # it quotes the bytes that could not be parsed
         if status < 500:  # noqa: PLR2004 -- the peer's fault
-            self._state.ledger.fault("bad_http")
+            self._door.ledger.fault("bad_http")
         else:
-            self._state.ledger.fault("internal")
+            self._door.ledger.fault("internal")
             where = "".join(traceback.format_tb(exc.__traceback__)) if exc else ""
             sys.stderr.write(f"probe.lab: internal error: {type(exc).__name__}\n{where}")
             sys.stderr.flush()
@@ -117,18 +141,21 @@ async def live(
     context: ssl.SSLContext | None,
     *,
     announce: dict[str, Any],
-    on_stop: Callable[[Callable[[], None]], None],
+    exit_with_parent: bool,
 ) -> None:
-    """Boot, serve until SIGTERM or SIGINT, stop.
+    """Boot, serve until SIGTERM, SIGINT or (if so asked) the end of standard input, stop.
 
-    `on_stop` is given a thread-safe function that stops the lab as well. OSError when
-    the port cannot be had.
+    `announce` is what the line on standard output says beside host and port. OSError
+    when the port cannot be had.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    on_stop(lambda: loop.call_soon_threadsafe(stop.set))
+    if exit_with_parent:
+        threading.Thread(target=_await_parent_end, args=(loop, stop), daemon=True).start()
+    gc.collect()  # before the port opens, so that no pause falls into the boot
+    gc.freeze()
     # It would print the offers of a handshake whose subprotocol we chose ourselves.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
@@ -139,8 +166,6 @@ async def live(
     await runner.setup()
     server = await _listen(state, runner, address, context, announce)
     boot = asyncio.create_task(raise_flags(plan, state.up_ns, state))
-    gc.collect()
-    gc.freeze()
     await stop.wait()
     boot.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -149,12 +174,13 @@ async def live(
     server.close()
     await _close_sessions(state)
     await runner.cleanup()
+    await _sessions_ended(state)
     _end(state)
 
 
-async def _first(stop: asyncio.Event, pause: Any) -> bool:
+async def _first(stop: asyncio.Event, pause: Coroutine[Any, Any, None]) -> bool:
     """Wait for the pause, or for the stop; True when the stop came first."""
-    task = asyncio.ensure_future(pause)
+    task = asyncio.create_task(pause)
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
     for each in (task, waiter):
@@ -173,29 +199,13 @@ async def _listen(
     manager = runner.server
     assert manager is not None
     loop = asyncio.get_running_loop()
-    sockets_open = [0]
-
-    def connect() -> _Connection:
-        connection = _Connection(
-            manager,
-            loop=loop,
-            access_log=None,  # it would print the query, and the query may hold a token
-            keepalive_timeout=HEAD_WITHIN_S,
-            max_line_size=LINE_BYTES_MAX,
-            max_field_size=LINE_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            lingering_time=2.0,
-        )
-        connection._open = sockets_open
-        connection._state = state
-        return connection
-
+    door = _Door(state.ledger)
     sock = bind(*address)
     try:
         sock.listen(BACKLOG)
         state.ledger.phase("listening")  # from here on the kernel accepts
         server = await loop.create_server(
-            connect,
+            lambda: _Connection(manager, loop, door),
             sock=sock,
             backlog=BACKLOG,
             ssl=context,
@@ -218,6 +228,24 @@ async def _close_sessions(state: State) -> None:
     closers = [closer for closer in state.sessions.values() if closer is not None]
     if closers:
         await asyncio.wait(closers, timeout=CLOSE_WAIT_S)
+
+
+async def _sessions_ended(state: State) -> None:
+    """Give sessions that were cancelled the turns they need to write their lines."""
+    deadline_ns = time.perf_counter_ns() + int(_SHUTDOWN_S * 1e9)
+    while state.sessions and time.perf_counter_ns() < deadline_ns:  # noqa: ASYNC110 -- bounded
+        await asyncio.sleep(0.005)
+
+
+def _await_parent_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Read standard input to its end, in a thread, since it may be of any kind."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    with contextlib.suppress(RuntimeError):  # the loop is already closed
+        loop.call_soon_threadsafe(stop.set)
+    time.sleep(_ORPHAN_S_MAX)
+    os._exit(0)
 
 
 def _end(state: State) -> None:

@@ -134,9 +134,7 @@ def _grant(state: State, request: web.Request, fields: dict[str, str]) -> str:
     elif grant is None:
         raise _OAuthError(400, "invalid_request", "grant_type or X-Api-Key is missing")
     else:
-        raise _OAuthError(
-            400, "unsupported_grant_type", "supported: client_credentials, password"
-        )
+        raise _OAuthError(400, "unsupported_grant_type", "supported: client_credentials, password")
     subject = fields.get("subject") or holder
     if len(subject) > _SUBJECT_CHARS_MAX:
         raise _OAuthError(400, "invalid_request", "the subject is too long")

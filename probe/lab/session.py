@@ -2,8 +2,9 @@
 
 Runs of one connection go on side by side, each in its own task, each event numbered by
 its run. Ids that a client brings are echoed, so they are held to a harmless alphabet and
-may not look like a token; the ledger repeats them. A server close writes its ledger line
-in the same step as the Close frame; a run writes its line when it ends, however it ends.
+may not look like a token; the ledger repeats them. A close of ours writes its ledger line
+in the step that writes the Close frame (a turn of the loop later when the whole lab
+stops); a run writes its line when it ends, however it ends.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiohttp import WebSocketError, WSMsgType, web
+from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from probe.lab.state import MESSAGE_BYTES_MAX
 from probe.lab.tokens import TokenError
@@ -48,22 +50,23 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 
 
-class Refused(Exception):
-    """A message was refused; `code` is a fixed word for the error event."""
+class MessageError(Exception):
+    """A message was error; `code` is a fixed word for the error event."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """One run: the ids all its events carry, and the message that started it."""
+    """One run: the ids all its events carry, what started it, and how far it has come."""
 
     run_id: str
     thread_id: str
     message: str
     began_ns: int = field(default_factory=time.perf_counter_ns)
+    sent: int = 0
 
 
 def _timestamp() -> str:
@@ -71,20 +74,20 @@ def _timestamp() -> str:
 
 
 def _id(message: Mapping[str, Any], name: str) -> str:
-    """The id of that name in a message, or a fresh one; Refused when it is unfit."""
+    """The id of that name in a message, or a fresh one; MessageError when it is unfit."""
     value = message.get(name)
     if value is None:
         return uuid.uuid4().hex
     if not isinstance(value, str) or not _ID.fullmatch(value) or _JWT_START in value:
-        raise Refused("bad_id")
+        raise MessageError("bad_id")
     return value
 
 
 def read_run(message: Mapping[str, Any]) -> Run:
-    """The run that a start_agent message asks for; Refused when a field is unfit."""
+    """The run that a start_agent message asks for; MessageError when a field is unfit."""
     text = message.get("message", "")
     if not isinstance(text, str):
-        raise Refused("bad_message")
+        raise MessageError("bad_message")
     return Run(_id(message, "run_id"), _id(message, "thread_id"), text[:_ECHO_CHARS_MAX])
 
 
@@ -102,6 +105,13 @@ def event_fields(run: Run, event: str) -> dict[str, object]:
             return {"result": "done"}
         case _:
             return {}
+
+
+def _is_too_big(data: str | bytes) -> bool:
+    """Whether one byte too many came: the library lets that pass when it was compressed."""
+    if isinstance(data, str) and len(data) > MESSAGE_BYTES_MAX // 4:  # a character: 1 to 4 bytes
+        data = data.encode()
+    return len(data) > MESSAGE_BYTES_MAX
 
 
 async def end_when_closed(state: State, ws: web.WebSocketResponse) -> bool:
@@ -156,51 +166,54 @@ class Session:
                 task.cancel()
             if self._runs:
                 await asyncio.wait(self._runs.values())
-            stopped = await end_when_closed(self._state, self._ws)
+            stopped = self._state.sessions.get(self._ws) is not None
             self._record_close("server" if stopped else "lost", 1001 if stopped else 1006)
+            await end_when_closed(self._state, self._ws)
 
     async def _first_message(self) -> str | None:
         """The user that the first message authenticates; None when it was closed instead."""
         try:
             message = await self._ws.receive(AUTH_WITHIN_S)
         except TimeoutError:
-            return await self._close(1008, "authentication timeout")
+            await self._close(1008, "authentication timeout")
+            return None
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             await self._ended(message)
             return None
         try:
-            request = self._read(message.type, message.data)
-            token = request.get("token")
-            if request["type"] != "authenticate" or not isinstance(token, str):
-                raise Refused("authenticate first")
-            return self._state.keys.verify(token)
-        except Refused as refused:
-            return await self._close(1008, refused.code)
-        except TokenError as error:
-            return await self._close(1008, error.code)
+            return self._state.keys.verify(self._presented(message))
+        except (MessageError, TokenError) as error:
+            await self._close(1008, error.code)
+            return None
+
+    def _presented(self, message: WSMessage) -> str:
+        request = self._read(message)
+        token = request.get("token")
+        if request["type"] != "authenticate" or not isinstance(token, str):
+            raise MessageError("authenticate first")
+        return token
 
     async def _converse(self) -> None:
         while True:
             message = await self._ws.receive()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return await self._ended(message)
-            if len(message.data) > MESSAGE_BYTES_MAX:
-                # The library lets one byte more through when the message was compressed.
+            if _is_too_big(message.data):
                 return await self._close(1009, "message too big")
             try:
-                await self._answer(self._read(message.type, message.data))
-            except Refused as refused:
-                await self._send("error", {"code": refused.code})
+                await self._answer(self._read(message))
+            except MessageError as error:
+                await self._send("error", {"code": error.code})
 
-    def _read(self, kind: WSMsgType, data: str | bytes) -> dict[str, Any]:
-        if kind is not WSMsgType.TEXT:
-            raise Refused("not_text")
+    def _read(self, last: WSMessage) -> dict[str, Any]:
+        if last.type is not WSMsgType.TEXT:
+            raise MessageError("not_text")
         try:
-            message = _decode(data)
+            message = _decode(last.data)
         except (msgspec.DecodeError, RecursionError):
-            raise Refused("not_json") from None
+            raise MessageError("not_json") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise Refused("no_type")
+            raise MessageError("no_type")
         return message
 
     async def _answer(self, message: dict[str, Any]) -> None:
@@ -208,36 +221,41 @@ class Session:
             case "start_agent":
                 run = read_run(message)
                 if run.run_id in self._runs:
-                    raise Refused("duplicate_run")
+                    raise MessageError("duplicate_run")
                 if len(self._runs) >= RUNS_MAX:
-                    raise Refused("too_many_runs")
+                    raise MessageError("too_many_runs")
                 task = asyncio.create_task(self._run(run))
                 self._runs[run.run_id] = task
-                task.add_done_callback(lambda _: self._runs.pop(run.run_id, None))
+                # Not in the task: one that is cancelled before its first step runs nothing.
+                task.add_done_callback(partial(self._run_ended, run))
             case "ping":
                 await self._send("pong", {})
             case _:
-                raise Refused("unknown_type")
+                raise MessageError("unknown_type")
 
     async def _run(self, run: Run) -> None:
-        sent = 0
         ids = {"run_id": run.run_id, "thread_id": run.thread_id, "user_id": self._user_id}
-        try:
-            for event in EVENTS:
-                if sent and self._state.pace_ns:
-                    await asyncio.sleep(self._state.pace_ns / 1e9)
-                await self._send(event, {**ids, "sequence": sent + 1, **event_fields(run, event)})
-                sent += 1
-        except ConnectionError:
-            pass  # the client went; the line below says how far the run came
-        finally:
-            self._state.ledger.run(
-                run.run_id,
-                sent,
-                completed=sent == len(EVENTS),
-                endpoint=self._endpoint,
-                connection_id=self.connection_id,
-            )
+        for event in EVENTS:
+            if run.sent and self._state.pace_ns:
+                await asyncio.sleep(self._state.pace_ns / 1e9)
+            fields = {**ids, "sequence": run.sent + 1, **event_fields(run, event)}
+            try:
+                await self._send(event, fields)
+            except ConnectionError:
+                return  # the client went; the line of the run says how far it came
+            run.sent += 1
+
+    def _run_ended(self, run: Run, task: asyncio.Task[None]) -> None:
+        self._runs.pop(run.run_id, None)
+        if not task.cancelled() and task.exception() is not None:
+            self._state.ledger.fault("internal")
+        self._state.ledger.run(
+            run.run_id,
+            run.sent,
+            completed=run.sent == len(EVENTS),
+            endpoint=self._endpoint,
+            connection_id=self.connection_id,
+        )
 
     async def _send(self, kind: str, fields: Mapping[str, object]) -> None:
         """Send one message; ConnectionError when the peer is gone or does not read."""
@@ -259,7 +277,7 @@ class Session:
             self._record_close("server", code)
             await self._ws.close(code=code, message=reason.encode())
 
-    async def _ended(self, message: web.WSMessage) -> None:
+    async def _ended(self, message: WSMessage) -> None:
         """The last message of a connection: note who ended it, and answer a Close.
 
         A Close is answered with its own code, as RFC 6455 section 5.5.1 has it.

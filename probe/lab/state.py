@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +29,7 @@ class State:
     ledger: Ledger
     defects: Defects
     pace_ns: int
-    up_ns: int = field(default_factory=time.perf_counter_ns)
+    up_ns: int
     healthy: bool = False
     ready: bool = False
     stopping: bool = False

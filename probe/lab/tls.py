@@ -7,7 +7,7 @@ the moment in which the ssl module, which takes files only, reads it.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 import os
@@ -24,15 +24,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _AUTHORITY: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "probe-lab authority")])
 _SERVER: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "probe-lab")])
-_BACKDATED: Final = datetime.timedelta(days=1)
-_VALID: Final = datetime.timedelta(days=7)
+_BACKDATED: Final = dt.timedelta(days=1)
+_VALID: Final = dt.timedelta(days=7)
 _CURVE: Final = ec.SECP256R1()
 
 
 def server_context(secret: str, host: str, ca_out: Path) -> ssl.SSLContext:
     """The server's context; writes the authority's certificate to `ca_out` (OSError)."""
     digest = hashlib.sha384(b"probe-lab/ca/" + secret.encode()).digest()
-    ca_key = ec.derive_private_key(int.from_bytes(digest, "big") % (_CURVE.group_order - 1) + 1, _CURVE)
+    ca_key = ec.derive_private_key(
+        int.from_bytes(digest, "big") % (_CURVE.group_order - 1) + 1, _CURVE
+    )
     ca = _authority(ca_key)
     key = ec.generate_private_key(_CURVE)
     leaf = _leaf(ca_key, key, host)
@@ -68,7 +70,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _begin(
     subject: x509.Name, public: ec.EllipticCurvePublicKey, ca_key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -16,14 +16,13 @@ import time
 from typing import Any, Final, Literal
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ISSUER: Final = "probe-lab"
 AUDIENCE: Final = "probe-lab"
 LEEWAY_S: Final = 1
 EXPIRES_IN_S: Final = 3600
-SECRET_BYTES_MIN: Final = 32
 _SEED_LABEL: Final = b"probe-lab/ed25519/"
 
 Algorithm = Literal["HS256", "EdDSA"]
@@ -66,6 +65,15 @@ class Keys:
         }
         return {"keys": [key]}
 
+    def _key(self, algorithm: object) -> bytes | Ed25519PublicKey:
+        match algorithm:
+            case "HS256":
+                return self._secret
+            case "EdDSA":
+                return self._public
+            case _:
+                raise TokenError("unsupported_algorithm")
+
     def mint(self, subject: str, algorithm: Algorithm) -> str:
         """A token for that subject, good for an hour."""
         now_s = int(time.time())
@@ -81,15 +89,14 @@ class Keys:
         return jwt.encode(claims, self._secret, algorithm)
 
     def verify(self, token: str) -> str:
-        """The subject of a good token; TokenError otherwise."""
+        """The subject of a good token; TokenError otherwise, "missing_token" for none."""
+        if not token:
+            raise TokenError("missing_token")
         try:
             algorithm = jwt.get_unverified_header(token).get("alg")
-            key = {"HS256": self._secret, "EdDSA": self._public}.get(str(algorithm))
-            if key is None:
-                raise TokenError("unsupported_algorithm")
             claims = jwt.decode(
                 token,
-                key,
+                self._key(algorithm),
                 algorithms=[str(algorithm)],
                 audience=AUDIENCE,
                 issuer=ISSUER,

@@ -4,8 +4,8 @@ The rule: what is secret is a `SecretStr` (or a table of them), so that no repr,
 log shows it, and what cannot work is refused here, before a socket opens. Pure: key and
 CSV files are only named, `probe.auth` reads them; `${PROBE_...}` is put in before.
 
-A validation error of pydantic carries its input: whoever prints one for this table must
-leave the input out (`errors(include_input=False)`).
+A validation error of pydantic carries its input, and whoever prints one leaves that out:
+`probe.model.reading` shows none where the message itself says what was found.
 
 Sources: RFC 7518 (algorithms and key sizes), RFC 7519 (claims), RFC 6749 (token endpoint).
 """
@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -51,7 +52,18 @@ _PUBLIC_NAMES = frozenset([
 ])  # fmt: skip
 
 Filled = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-FieldValue = Annotated[SecretStr | bool | int | float, Field(union_mode="left_to_right")]
+
+
+def _scalar(value: object) -> object:
+    # Before the union, which would tell one mistake four times, each time with the value.
+    if not isinstance(value, str | bool | int | float | SecretStr):
+        raise ValueError("found a list or table; allowed: text, a number, true or false")  # noqa: TRY004 - pydantic reads ValueErrors
+    return value
+
+
+FieldValue = Annotated[
+    SecretStr | bool | int | float, Field(union_mode="left_to_right"), BeforeValidator(_scalar)
+]
 
 
 def render(template: str, n: int, seed: int, user: str = "") -> str:
@@ -231,9 +243,9 @@ class FetchAuth(_ManySource):
         except ValueError:
             named = credentials = False
         if credentials:
-            raise ValueError("credentials do not belong in the URL; use `headers` or `fields`")
+            raise ValueError("found credentials in the URL; put them into `headers` or `fields`")
         if not named or not url.isprintable() or " " in url:
-            raise ValueError("not a URL; allowed: such as 'https://auth.example.org/token'")
+            raise ValueError("found no URL; allowed: such as 'https://auth.example.org/token'")
         return url
 
     @field_validator("headers")
@@ -294,7 +306,7 @@ class EnvAuth(_Source):
         if not text.strip():
             raise ValueError("the token is empty; is its environment variable set?")
         if text != text.strip():
-            raise ValueError("the token has blanks or a line break around it")
+            raise ValueError("found blanks or a line break around the token")
         return token
 
 

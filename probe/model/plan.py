@@ -25,6 +25,7 @@ from probe.units import canonical_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
     from probe.model.dialect import Dialect
 
 CLIENT: Final = np.dtype(
@@ -120,6 +121,7 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
     """Fix every client's time, endpoint and identity; ConfigError where parts do not fit."""
     groups = groups_of(scenario, dialect)
     _check_names(groups, target, dialect)
+    _check_restart(scenario, target)
     shared = _shared(target.auth)
     session = identity = number = 0
     stages: list[StagePlan] = []
@@ -211,6 +213,19 @@ def _check_names(groups: tuple[Group, ...], target: Target, dialect: Dialect) ->
             )
     if problems:
         raise ConfigError(*problems)
+
+
+def _check_restart(scenario: Scenario, target: Target) -> None:
+    wanted = [name for name, stage in scenario.stages.items() if stage.anchor == "restart"]
+    if wanted and target.restart.by == "none":
+        raise ConfigError(
+            Problem(
+                "target",
+                "restart.by",
+                f"the stage {wanted[0]!r} restarts the target, which does not say how",
+                hint='set [restart] by = "command" and command = ["program", "argument"]',
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from typing import Any, TypeVar, get_args, get_origin, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -149,7 +149,7 @@ def _problem(
     origin: str,
     hidden: set[tuple[str | int, ...]],
 ) -> Problem:
-    path = _path_in(data, item["loc"])
+    path = _path_in(data, item["loc"], item["type"])
     kind, context = item["type"], item.get("ctx", {})
     message = str(context["error"]) if kind == "value_error" else item["msg"]
     found, allowed, hint = "", "", ""
@@ -160,8 +160,9 @@ def _problem(
         hint = nearest(str(path[-1]), names)
     elif kind == "missing":
         message = "this key is missing"
-    elif path in hidden:
-        # What came from the environment may be a secret: name the place, not the value.
+    elif path[:1] == ("auth",) or path == ("network", "proxy"):
+        message = message.split("; found")[0]  # what stands there may be a secret
+    elif any(path[: len(place)] == place or place[: len(path)] == path for place in hidden):
         message = message.split("; found")[0]
         found = "a value from a variable"
     elif kind != "value_error" or "found" not in message:
@@ -178,7 +179,7 @@ def _excerpt(value: Any) -> str:
     return text if len(text) <= _FOUND_MAX else text[: _FOUND_MAX - 1] + "…"
 
 
-def _path_in(data: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+def _path_in(data: Any, loc: tuple[str | int, ...], kind: str) -> tuple[str | int, ...]:
     """The keys of the file in an error's place; tags of unions are none of them."""
     path: list[str | int] = []
     for i, part in enumerate(loc):
@@ -187,15 +188,10 @@ def _path_in(data: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
             inside = True
         if inside:
             data = data[part]
-        elif i < len(loc) - 1 or not isinstance(data, dict) or _is_tag(part):
+        elif kind != "missing" or i < len(loc) - 1:
             continue
         path.append(part)
     return tuple(path)
-
-
-def _is_tag(part: str | int) -> bool:
-    """Names that pydantic gives to the branches of a union hold more than a key may."""
-    return isinstance(part, int) or not re.fullmatch(r"[A-Za-z0-9_\-]+", part)
 
 
 def _fields_at(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:

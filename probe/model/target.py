@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
-from probe.model.auth import Auth, NoAuth
+from probe.model.auth import Auth, FetchAuth, NoAuth
 from probe.model.base import Duration, Name, Rate, Strict
 
 S = 1_000_000_000
@@ -136,6 +136,8 @@ class Target(Strict):
                 raise ValueError('restart.by of the embedded lab is "lab"')
         elif uses_lab or self.restart.by == "lab" or self.lab:
             raise ValueError('{lab}, [lab] and restart.by = "lab" belong to kind = "lab"')
+        if self.restart.by == "command" and not self.services:
+            raise ValueError("a restart needs a readiness probe: name a service with its health")
         if self.restart.ready and self.restart.ready not in self.services:
             raise ValueError(f"restart.ready names no service: {self.restart.ready}")
         return self
@@ -146,10 +148,10 @@ class Target(Strict):
         return self.kind == "lab"
 
     def urls(self) -> list[str]:
-        """Every URL of endpoints, then services."""
-        return [each.url for each in self.endpoints.values()] + [
-            each.url for each in self.services.values()
-        ]
+        """Every URL: of endpoints, of services, and of the token endpoint."""
+        tokens = [self.auth.url] if isinstance(self.auth, FetchAuth) else []
+        endpoints = [each.url for each in self.endpoints.values()]
+        return [*endpoints, *(each.url for each in self.services.values()), *tokens]
 
     def hosts(self) -> tuple[str, ...]:
         """Hosts that this target makes the probe connect to (the lab's own apart)."""

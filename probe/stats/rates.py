@@ -48,7 +48,8 @@ class Gate:
     p-value against "the limit is kept": FAIL when it is at most alpha, and what Holm's
     correction takes. `n_needed` is an estimate for an undecided gate: the number of trials
     that would decide it if the share stayed as seen; None when it is decided, or when more
-    trials alone would not decide it (the share sits on the limit, or too many are unknown).
+    trials alone would not decide it (the share sits on the limit, too many are unknown), or
+    only more than 10^9 would.
     """
 
     decision: Decision

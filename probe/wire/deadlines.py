@@ -9,7 +9,7 @@ is pending the loop has no timer at all.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from probe.clock import now_ns
 
@@ -37,12 +37,11 @@ class Deadline:
 class Wheel:
     """Deadlines of one loop; not thread-safe. Take it by `wheel_of`."""
 
-    __slots__ = ("__weakref__", "_at", "_buckets", "_call_later", "_report", "_running")
+    __slots__ = ("__weakref__", "_at", "_buckets", "_loop", "_running")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Bound methods of the loop, not the loop: see `_WHEELS`.
-        self._call_later = loop.call_later
-        self._report = loop.call_exception_handler
+        # Weakly: a value that held its key would keep the entry of `_WHEELS` for ever.
+        self._loop = ref(loop)
         self._buckets: dict[int, set[Deadline]] = {}
         self._at = 0
         self._running = False
@@ -53,7 +52,7 @@ class Wheel:
         if not self._running:
             self._at = now_ns() // TICK_NS
             self._running = True
-            self._call_later(TICK_NS / 1e9, self._turn)
+            self._again()
         tick = max(tick, self._at + 1)  # long past: due at the next turn
         bucket = self._buckets.get(tick)
         if bucket is None:
@@ -74,11 +73,20 @@ class Wheel:
                 try:
                     entry.callback()
                 except Exception as error:  # noqa: BLE001  one bad callback must not stop the rest
-                    self._report({"message": "a deadline's callback failed", "exception": error})
+                    self._report(error)
+        self._running = bool(buckets)
         if buckets:
-            self._call_later(TICK_NS / 1e9, self._turn)
-        else:
-            self._running = False
+            self._again()
+
+    def _again(self) -> None:
+        loop = self._loop()
+        assert loop is not None
+        loop.call_later(TICK_NS / 1e9, self._turn)
+
+    def _report(self, error: Exception) -> None:
+        loop = self._loop()
+        assert loop is not None
+        loop.call_exception_handler({"message": "a deadline's callback failed", "exception": error})
 
 
 _WHEELS: WeakKeyDictionary[asyncio.AbstractEventLoop, Wheel] = WeakKeyDictionary()

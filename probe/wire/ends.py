@@ -35,7 +35,8 @@ class End:
     """How one attempt ended.
 
     `code` is the close code, the HTTP status or the errno, whichever the outcome speaks
-    of; 0 when there was none. `reason` is the reason of the Close as it was on the wire.
+    of; 0 when there was none. `reason` is the reason of the Close as it was on the wire, not
+    redacted: it is for judging, not for showing.
     `detail` is one redacted English sentence, "" when the outcome says it all. `by` is who
     ended it: the peer on purpose, us, a dropped transport, or a deadline.
     """

@@ -50,7 +50,7 @@ class Prepared:
     `headers` come after ours, in order. Raises ValueError for line breaks in them.
     """
 
-    __slots__ = ("_after", "_before", "_resource")
+    __slots__ = ("_before", "_own_key", "_resource")
 
     def __init__(self, route: Route, headers: Sequence[tuple[str, str]] = ()) -> None:
         given = {name.lower() for name, _ in headers}
@@ -64,11 +64,9 @@ class Prepared:
         rest = b"".join(_line(name, value) for name, value in (*lines, *headers))
         self._resource = _target(route.resource)
         self._before = b"GET " + self._resource + b" HTTP/1.1\r\n" + rest
-        if _KEY not in given:
+        self._own_key = _KEY not in given
+        if self._own_key:
             self._before += b"Sec-WebSocket-Key: "
-            self._after = b"\r\n"
-        else:
-            self._after = None
 
     def build(
         self,
@@ -84,8 +82,8 @@ class Prepared:
         if resource is not None:
             old = len(self._resource)
             parts = [b"GET ", _target(resource), self._before[4 + old :]]
-        if self._after is not None:
-            parts += (key, self._after)
+        if self._own_key:
+            parts += (key, b"\r\n")
         if subprotocols:
             parts.append(_line("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
         if extensions:

@@ -73,7 +73,7 @@ def make_route(
     connect_to: str | None = None,
     host: str | None = None,
     server_name: str | None = None,
-    tls: TlsOptions = TlsOptions(),  # noqa: B008  frozen
+    tls: TlsOptions = TlsOptions(),
     proxy: Proxy | None = None,
 ) -> Route:
     """The route to a ws or wss URL.
@@ -96,7 +96,9 @@ def make_route(
         port=port,
         secure=secure,
         resource=_resource(parts),
-        host_header=_one_line("Host", host) if host else bracketed + ("" if default else f":{port}"),
+        host_header=_one_line("Host", host)
+        if host
+        else bracketed + ("" if default else f":{port}"),
         connect_host=dialled[0],
         connect_port=dialled[1],
         connect_literal=_is_literal(dialled[0]),

@@ -1,0 +1,150 @@
+"""Evidence that a run was real, and sums over all that happened.
+
+The rule (METHODS, authenticity): who answered, under which certificate, with which server
+header, how much was read, how long it took. All of it is quoted from rows and texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from probe.check.view import labels
+from probe.check.witness import headers_of, outcome_words
+from probe.check.words import plain, seconds
+from probe.history.records import Kind, Violation
+from probe.stats.quantiles import Value, quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probe.check.view import StageView
+    from probe.history.columns import History
+
+_HEADS_READ_MAX: Final = 10_000
+_SWITCHING: Final = 101
+_RUN_WORDS: Final = {0: "unknown", 1: "complete", 2: "incomplete", 3: "late", 4: "cut off"}
+_SESSION_WORDS: Final = {-1: "no end recorded", 0: "complete", 1: "failed", 2: "stopped"}
+
+
+def authenticity(history: History) -> dict[str, Any]:
+    """See the module; figures carry their unit in their name."""
+    rows, attempts = history.rows, history.attempts
+    got, cpu = history.of(Kind.GOT), history.of(Kind.CPU)
+    statuses = attempts["status"][attempts["head"] > 0]
+    upgraded = attempts[(attempts["head"] > 0) & (attempts["status"] == _SWITCHING)]
+    wrong = (upgraded["violations"] & Violation.ACCEPT) != 0
+    own = cpu[cpu["op"] == 0]
+    span = int(rows["t"].max() - rows["t"].min()) if len(rows) else 0
+    return {
+        "peers": _peers(history),
+        "servers": _servers(history),
+        "connections": int((attempts["tcp"] > 0).sum()),
+        "statuses": _counts(statuses),
+        "accept_keys_verified": int((~wrong).sum()),
+        "accept_keys_wrong": int(wrong.sum()),
+        "messages_received": len(got),
+        "messages_sent": len(history.of(Kind.PUT)),
+        "bytes_received": int(got["a"].sum()),
+        "bytes_sent": int(history.of(Kind.PUT)["a"].sum() + history.of(Kind.SENT)["a"].sum()),
+        "events": _events(history),
+        "ping_round_trip": _round_trips(history),
+        "cpu_s": _cpu_s(own),
+        "memory_peak_mib": round(int(own["b"].max()) / 2**20, 3) if len(own) else None,
+        "wall_s": seconds(span),
+        "rows": len(rows),
+        "host": history.meta.get("host", {}),
+    }
+
+
+def counts(views: Sequence[StageView]) -> dict[str, Any]:
+    """summary["counts"]: clients, attempts, outcomes by name, runs."""
+    sessions, attempts, runs = [], [], []
+    for view in views:
+        sessions.append(view.sessions)
+        attempts.append(view.attempts)
+        runs.append(view.runs)
+    if not views:
+        return {"clients": 0, "attempts": 0, "runs": 0}
+    all_sessions, all_attempts = np.concatenate(sessions), np.concatenate(attempts)
+    all_runs = np.concatenate(runs)
+    return {
+        "clients": len(all_sessions),
+        "clients_by_end": _named(all_sessions["outcome"], _SESSION_WORDS),
+        "attempts": len(all_attempts),
+        "outcomes": {
+            outcome_words(int(k)): n
+            for k, n in sorted(Counter(all_attempts["outcome"].tolist()).items())
+        },
+        "ways": dict(labels(all_attempts)),
+        "runs": len(all_runs),
+        "runs_by_end": _named(all_runs["outcome"], _RUN_WORDS),
+    }
+
+
+def _named(values: Any, words: dict[int, str]) -> dict[str, int]:
+    return {words.get(k, str(k)): n for k, n in sorted(Counter(values.tolist()).items())}
+
+
+def _counts(values: Any) -> dict[str, int]:
+    return {str(k): n for k, n in sorted(Counter(values.tolist()).items())}
+
+
+def _peers(history: History) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for row in history.of(Kind.PEER):
+        text = history.text(int(row["b"]))
+        try:
+            told = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(told, dict):
+            kind = "service" if int(row["flag"]) else "endpoint"
+            found.setdefault(plain(text, 4096), {"kind": kind, **told})
+    return [found[key] for key in sorted(found)]
+
+
+def _servers(history: History) -> list[str]:
+    """Distinct Server headers of the kept heads."""
+    references = np.unique(history.attempts["response_text"])
+    heads = [history.text(int(r)) for r in references[references > 0][:_HEADS_READ_MAX]]
+    return sorted({plain(value) for head in heads for value in headers_of(head, b"server")})
+
+
+def _events(history: History) -> dict[str, int]:
+    names = history.names("types")
+    flags = np.bincount(history.of(Kind.GOT)["flag"], minlength=len(names) + 1).tolist()
+    by_name = dict(zip(names, flags[1:], strict=False))
+    return {**by_name, "other": flags[0]}
+
+
+def _round_trips(history: History) -> dict[str, Any]:
+    pings, pongs = history.of(Kind.PING), history.of(Kind.PONG)
+    sent = {(int(r["session"]), int(r["op"]), int(r["b"])): int(r["t"]) for r in pings}
+    took = []
+    for row in pongs:
+        at = sent.pop((int(row["session"]), int(row["op"]), int(row["b"])), None)
+        if at is not None:
+            took.append(int(row["t"]) - at)
+    out: dict[str, Any] = {"pings": len(pings), "n": len(took)}
+    if took:
+        found = quantile(np.array(took, dtype=np.int64), 0.5)
+        middle = found.estimate
+        out |= {
+            "min_s": seconds(min(took)),
+            "median_s": seconds(middle.ns) if isinstance(middle, Value) else None,
+            "max_s": seconds(max(took)),
+        }
+    return out
+
+
+def _cpu_s(rows: Any) -> float | None:
+    """CPU seconds of the probe: each sample speaks of the time since the one before."""
+    rows = rows[np.argsort(rows["t"], kind="stable")]
+    if len(rows) < 2:  # noqa: PLR2004 -- a span has two ends
+        return None
+    spans = np.diff(rows["t"]) / 1e9
+    return round(float((spans * rows["a"][1:]).sum() / 1000), 3)

@@ -1,0 +1,253 @@
+"""Was the generator fit to judge: a veto, never a correction.
+
+The rule (METHODS, fitness): what taints makes timings, rates and absences INCONCLUSIVE;
+what invalidates makes the run INVALID. Limits stand there; every figure that was compared
+is told, with its unit in its name. What was not recorded cannot vouch for anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from probe.check.verdict import Fitness
+from probe.check.words import counted, duration, percent
+from probe.history.records import Kind, Outcome
+from probe.stats.quantiles import Value, quantile
+from probe.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probe.check.view import StageView
+    from probe.history.columns import History, Rows
+    from probe.model.resolved import Resolved
+
+MS: Final = 1_000_000
+LAG_TAINT_NS: Final = 10 * MS
+LAG_INVALID_NS: Final = 100 * MS
+LAG_SHARE: Final = 0.1  # of the smallest latency limit that gates
+CPU_TAINT, CPU_INVALID = 800, 950  # permille of one core
+CPU_FOR_NS: Final = 5_000 * MS
+STEAL_TAINT: Final = 20  # permille of the machine
+PAUSE_TAINT_NS: Final = 10 * MS
+SCHEDULE_TAINT_NS: Final = 5 * MS
+LAUNCH_NS, LAUNCH_TLS_NS = 60_000, 700_000  # the spread by nature, per client of a herd
+ACHIEVED_MIN: Final = 0.95
+ALIKE_MIN: Final = 5
+_STOPPED: Final = 2
+
+
+class _Notes:
+    """Taints, reasons for invalid, and figures, being collected."""
+
+    def __init__(self) -> None:
+        self.taints: list[str] = []
+        self.invalid: list[str] = []
+        self.figures: dict[str, Any] = {}
+
+
+def fitness(
+    history: History, resolved: Resolved, views: Sequence[StageView], *, window: bool = False
+) -> Fitness:
+    """Judge the generator over the stages in `views`; `window`: over their time alone."""
+    notes = _Notes()
+    begun = [view for view in views if not view.skipped]
+    low = min((view.begun for view in begun), default=0) if window else 0
+    high = max((view.ended for view in begun), default=0) if window else 2**63 - 1
+    rows = history.rows[(history.rows["t"] >= low) & (history.rows["t"] <= high)]
+    _heartbeat(notes, rows, _smallest_limit(views))
+    _processor(notes, rows)
+    _steal(notes, rows)
+    _pauses(notes, rows)
+    _schedule(notes, begun)
+    _achieved(notes, history, begun)
+    _ours(notes, rows, begun)
+    _plausible(notes, resolved, history, begun)
+    lost = history.lost
+    notes.figures["journal_rows_lost"] = lost
+    if lost:
+        notes.taints.append(f"the journal lost {counted(lost, 'row')}")
+    return Fitness(tuple(notes.taints), tuple(notes.invalid), notes.figures)
+
+
+def _of(rows: Rows, kind: Kind) -> Rows:
+    mine: Rows = rows[rows["kind"] == kind]
+    return mine
+
+
+def _ms(ns: float) -> float:
+    return round(float(ns) / MS, 6)
+
+
+def _quantile_ns(values: Any, q: float) -> int:
+    found = quantile(values, q).estimate
+    return found.ns if isinstance(found, Value) else 0
+
+
+def _smallest_limit(views: Sequence[StageView]) -> int | None:
+    limits = [limit.within for v in views for limit in v.stage.expect.latency if limit.required]
+    return min(limits, default=None)
+
+
+def _heartbeat(notes: _Notes, rows: Rows, limit_ns: int | None) -> None:
+    lags = _of(rows, Kind.LAG)["b"].astype(np.int64)
+    notes.figures["heartbeats"] = len(lags)
+    if not len(lags):
+        notes.taints.append("no heartbeat was recorded")
+        return
+    p50, p99 = _quantile_ns(lags, 0.5), _quantile_ns(lags, 0.99)
+    notes.figures |= {
+        "heartbeat_lag_p50_ms": _ms(p50),
+        "heartbeat_lag_p99_ms": _ms(p99),
+        "heartbeat_lag_max_ms": _ms(int(lags.max())),
+    }
+    bound, why = LAG_TAINT_NS, ""
+    if limit_ns is not None and limit_ns * LAG_SHARE < bound:
+        bound = int(limit_ns * LAG_SHARE)
+        why = f", 10 % of the limit {format_duration(limit_ns)}"
+    words = f"heartbeat lag p99 {format_duration(p99)} is over "
+    if p99 > LAG_INVALID_NS:
+        notes.invalid.append(words + format_duration(LAG_INVALID_NS))
+    elif p99 > bound:
+        notes.taints.append(words + format_duration(bound) + why)
+
+
+def _processor(notes: _Notes, rows: Rows) -> None:
+    rows = _of(rows, Kind.CPU)
+    rows = rows[rows["op"] == 0]
+    rows = rows[np.argsort(rows["t"], kind="stable")]
+    if not len(rows):
+        return
+    notes.figures |= {
+        "cpu_max_percent_of_core": int(rows["a"].max()) / 10,
+        "cpu_mean_percent_of_core": round(float(rows["a"].mean()) / 10, 3),
+        "memory_peak_mib": round(int(rows["b"].max()) / 2**20, 3),
+    }
+    for level, notes_of in ((CPU_INVALID, notes.invalid), (CPU_TAINT, notes.taints)):
+        longest = _longest(rows["t"], rows["a"] > level)
+        if longest >= CPU_FOR_NS:
+            notes_of.append(
+                f"the probe used over {level // 10} % of its core for {format_duration(longest)}"
+            )
+            return
+
+
+def _longest(times: Any, above: Any) -> int:
+    """The longest time, ns, that samples were above; a sample speaks of the time before it."""
+    longest = held = 0
+    for k in range(1, len(times)):
+        held = held + int(times[k] - times[k - 1]) if above[k] else 0
+        longest = max(longest, held)
+    return longest
+
+
+def _steal(notes: _Notes, rows: Rows) -> None:
+    steal = _of(rows, Kind.STEAL)["a"]
+    if not len(steal):
+        return
+    mean = float(steal.mean())
+    notes.figures["steal_percent_of_machine"] = round(mean / 10, 3)
+    if mean > STEAL_TAINT:
+        notes.taints.append(f"the host took {percent(mean / 1000)} of this machine (steal)")
+
+
+def _pauses(notes: _Notes, rows: Rows) -> None:
+    pauses = _of(rows, Kind.GC)["b"]
+    longest = int(pauses.max()) if len(pauses) else 0
+    notes.figures |= {"gc_pauses": len(pauses), "gc_pause_max_ms": _ms(longest)}
+    if longest > PAUSE_TAINT_NS:
+        notes.taints.append(f"a garbage collection paused the probe for {format_duration(longest)}")
+
+
+def _schedule(notes: _Notes, views: Sequence[StageView]) -> None:
+    lags, excess = [], []
+    for view in views:
+        rows = view.sessions[view.sessions["dial"] > 0]
+        if not len(rows):
+            continue
+        late = rows["dial"] - rows["intended"]
+        # A herd is dialled one by one: that much lateness is the shape's, not the probe's.
+        _, place, numbers = np.unique(
+            rows["intended"] // MS, return_inverse=True, return_counts=True
+        )
+        secure = any(view.url(k).startswith("wss:") for k in np.unique(rows["endpoint"]).tolist())
+        herd = numbers[place.reshape(-1)] - 1
+        lags.append(late)
+        excess.append(np.maximum(late - herd * (LAUNCH_TLS_NS if secure else LAUNCH_NS), 0))
+    if not lags:
+        return
+    p99 = _quantile_ns(np.concatenate(excess), 0.99)
+    notes.figures |= {
+        "schedule_lag_p99_ms": _ms(_quantile_ns(np.concatenate(lags), 0.99)),
+        "schedule_lag_beyond_launch_spread_p99_ms": _ms(p99),
+    }
+    if p99 > SCHEDULE_TAINT_NS:
+        notes.taints.append(
+            f"clients were dialled late: p99 {duration(p99)} beyond the launch spread of their herd"
+        )
+
+
+def _achieved(notes: _Notes, history: History, views: Sequence[StageView]) -> None:
+    planned = dialled = 0
+    whole = history.meta.get("ended") == "complete"
+    for view in views:
+        rows = view.sessions
+        reached = rows["dial"] > 0
+        # A session that failed before its dial (no token) counts as tried: it is a failure.
+        tried = reached | (rows["outcome"] == 1)
+        if not whole:
+            tried = tried | np.isin(rows["outcome"], (-1, _STOPPED))
+        planned, dialled = planned + len(rows), dialled + int(tried.sum())
+    notes.figures |= {"clients_planned": planned, "clients_launched": dialled}
+    if planned and dialled < ACHIEVED_MIN * planned:
+        notes.invalid.append(
+            f"only {dialled:,} of {planned:,} intended clients were launched; "
+            f"{percent(ACHIEVED_MIN)} is the least"
+        )
+
+
+def _ours(notes: _Notes, rows: Rows, views: Sequence[StageView]) -> None:
+    local = sum(int((view.attempts["outcome"] == Outcome.LOCAL).sum()) for view in views)
+    notes.figures["local_failures"] = local
+    for row in _of(rows, Kind.LIMIT):
+        name = "descriptors" if int(row["flag"]) == 0 else "local_ports"
+        used = f"{name}_in_use_max"
+        notes.figures[used] = max(int(row["a"]), notes.figures.get(used, 0))
+        notes.figures[f"{name}_limit"] = int(row["b"])
+    if local:
+        detail = next(
+            (
+                view.text(row["detail_text"])
+                for view in views
+                for row in view.attempts[view.attempts["outcome"] == Outcome.LOCAL]
+            ),
+            "",
+        )
+        said = f" ({detail})" if detail else ""
+        notes.invalid.append(
+            f"{counted(local, 'connection')} failed at this machine's own limits{said}"
+        )
+
+
+def _plausible(
+    notes: _Notes, resolved: Resolved, history: History, views: Sequence[StageView]
+) -> None:
+    """What cannot be true of real connections (METHODS, authenticity)."""
+    for view in views:
+        rows = view.attempts[view.attempts["ready"] > 0]
+        took = rows["ready"] - rows["dial"]
+        if len(took) >= ALIKE_MIN and took.min() == took.max():
+            notes.invalid.append(
+                f"all {len(took)} connects in {view.name} took the same {duration(float(took[0]))}"
+            )
+        unread = int((rows["head"] == 0).sum())
+        if unread:
+            notes.invalid.append(
+                f"{counted(unread, 'connection')} in {view.name} got ready without an answer"
+            )
+    read = int(history.of(Kind.GOT)["a"].sum()) + int(history.of(Kind.FIRST)["a"].sum())
+    ready = any((view.attempts["ready"] > 0).any() for view in views)
+    if resolved.dialect.ready.event and ready and not read:
+        notes.invalid.append("clients got ready, and not one byte was read after the handshakes")

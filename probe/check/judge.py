@@ -1,0 +1,256 @@
+"""Judge: a history and what it was held to, made into one judgement.
+
+The rule: pure and deterministic; the same files give the same judgement bit for bit, in
+whatever order shards were merged. Nothing here knows a clock, an environment or a socket.
+The order of things: every stage's checks; Holm over the FAILs of bounds; the fitness veto;
+the fold. A stage that did not run leaves its checks SKIPPED, a run that did not end leaves
+a required check open, so that neither can be a PASS.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from probe.check.authenticity import authenticity, counts
+from probe.check.bound import Part
+from probe.check.definite import definite
+from probe.check.fitness import fitness
+from probe.check.gap import readiness_gap
+from probe.check.latency import latency
+from probe.check.offers import handshakes, offers
+from probe.check.preflight import connects, health
+from probe.check.restart import everybody_in, failed_restarts, recovery, restarts
+from probe.check.runs import runs
+from probe.check.sessions import success
+from probe.check.verdict import Check, Finding, Judgement, Outcome, fold, taint
+from probe.check.view import StageView, views
+from probe.check.words import counted, seconds
+from probe.stats.binomial import ALPHA
+from probe.stats.rates import holm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probe.history.columns import History
+    from probe.model.resolved import Resolved
+
+TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
+    health,
+    connects,
+    offers,
+    handshakes,
+    success,
+    latency,
+    recovery,
+    readiness_gap,
+    everybody_in,
+    restarts,
+    definite,
+    runs,
+)
+REPRODUCE_TRIALS: Final = 3
+
+
+def judge(history: History, resolved: Resolved, *, only_stage: str | None = None) -> Judgement:
+    """The judgement of a run, or of one stage of it (for a gate, while the run goes on).
+
+    Raises ValueError for an `only_stage` that the scenario does not have.
+    """
+    every = views(history, resolved)
+    chosen = tuple(view for view in every if only_stage in (None, view.name))
+    if not chosen:
+        raise ValueError(f"no stage {only_stage!r}; stages: {', '.join(v.name for v in every)}")
+    checks: list[Check] = []
+    findings: list[Finding] = []
+    summary: dict[str, Any] = {"restarts": []}
+    for view in chosen:
+        part = _stage(view)
+        checks += part.checks
+        findings += part.findings
+        _merge(summary, part.summary)
+    if only_stage is None:
+        checks += _whole_run(history)
+    summary["counts"] = counts([view for view in chosen if not view.skipped])
+    summary["failed_restarts"] = [
+        f"{view.name}: {words}" for view in chosen if (words := failed_restarts(view))
+    ]
+    fit = fitness(history, resolved, chosen, window=only_stage is not None)
+    judged = taint(corrected(tuple(checks)), fit)
+    verdict, reasons = fold(judged, fit)
+    ended = history.meta.get("ended")
+    return Judgement(
+        verdict=verdict,
+        run=_run(history, resolved, every),
+        checks=judged,
+        findings=_ranked(history, resolved, judged, findings),
+        fitness=fit,
+        authenticity=authenticity(history),
+        summary=summary,
+        reasons=reasons,
+        interrupted=ended == "interrupted",
+    )
+
+
+def _stage(view: StageView) -> Part:
+    if view.skipped:
+        why = view.why or "the run did not come to this stage"
+        return Part(checks=[_skipped(view, *each, why) for each in expected(view)])
+    whole = Part()
+    for topic in TOPICS:
+        part = topic(view)
+        whole.checks += part.checks
+        whole.findings += part.findings
+        _merge(whole.summary, part.summary)
+    return whole
+
+
+def expected(view: StageView) -> list[tuple[str, bool]]:
+    """What a stage is held to: the last part of each check's id, and whether it is required."""
+    expect = view.stage.expect
+    out = [
+        (what, True)
+        for what, wanted in (("health", expect.health), ("connect", expect.connects))
+        if wanted
+    ]
+    if expect.offers:
+        out += [(f"offers.{g.population.present}", True) for g in view.groups.values()]
+    for limit in expect.latency:
+        what = f"latency.{limit.phase}.p{limit.quantile * 100:g}"
+        out.append((f"{what}.{limit.population}" if limit.population else what, limit.required))
+    for what in ("success", "recovery", "readiness_gap", "everybody_in", "runs"):
+        bound = getattr(expect, what)
+        if bound is not None:
+            out.append((what, bound.required))
+    if expect.definite:
+        names = ("accepted_then_closed", "silence", "dropped")
+        out += [(f"definite.{name}", True) for name in names]
+    return out
+
+
+def _skipped(view: StageView, what: str, required: bool, why: str) -> Check:
+    name = f"{view.name}.{what}"
+    return Check(name, view.name, required, Outcome.SKIPPED, "absence", 0, f"skipped: {why}")
+
+
+def _whole_run(history: History) -> list[Check]:
+    """`run.complete`, only where the run did not end as planned."""
+    ended = history.meta.get("ended")
+    if history.complete and ended == "complete":
+        return []
+    rows = history.rows
+    last = seconds(int(rows["t"].max() - rows["t"].min())) if len(rows) else None
+    upto = f"{counted(len(rows), 'row')} up to {last:g} s" if last is not None else "no rows"
+    error = str(history.meta.get("error") or "")
+    match ended:
+        case "crashed":
+            verdict, why = Outcome.ERROR, f"the probe itself failed: {error or 'no error told'}"
+        case "interrupted":
+            verdict, why = Outcome.INCONCLUSIVE, "the run was interrupted"
+        case "aborted":
+            verdict, why = (
+                Outcome.INCONCLUSIVE,
+                f"the run was ended early{': ' + error if error else ''}",
+            )
+        case _:
+            verdict, why = (
+                Outcome.INCONCLUSIVE,
+                "the run is incomplete: it was killed, or still goes on",
+            )
+    message = f"{why}; there are {upto}"
+    return [Check("run.complete", "run", True, verdict, "absence", min(len(rows), 1), message)]
+
+
+def corrected(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """Holm over all bounds at once: a FAIL that does not survive it is INCONCLUSIVE."""
+    gated = [k for k, check in enumerate(checks) if check.p_value is not None]
+    if not gated:
+        return checks
+    adjusted = holm(np.array([checks[k].p_value for k in gated]))
+    out = list(checks)
+    for k, p in zip(gated, adjusted.tolist(), strict=True):
+        if checks[k].verdict is Outcome.FAIL and p > ALPHA:
+            words = f"{checks[k].message}; not beyond chance among {len(gated)} limits (Holm)"
+            out[k] = replace(checks[k], verdict=Outcome.INCONCLUSIVE, message=words)
+    return tuple(out)
+
+
+def _ranked(
+    history: History, resolved: Resolved, checks: tuple[Check, ...], findings: list[Finding]
+) -> tuple[Finding, ...]:
+    """Findings with how to run them again; those of bounds no graver than their check."""
+    verdicts = {check.id: check.verdict for check in checks}
+    out = []
+    for each in findings:
+        severity = each.severity
+        if each.evidence == "bound" and verdicts.get(each.check) is not Outcome.FAIL:
+            severity = "minor"
+        again = _reproduce(history, resolved, each.check)
+        out.append(replace(each, severity=severity, reproduce=again))
+    order = ("critical", "major", "minor", "info")
+    return tuple(sorted(out, key=lambda f: (order.index(f.severity), f.check, f.code)))
+
+
+def _reproduce(history: History, resolved: Resolved, check: str) -> str:
+    again = history.meta.get("again") or ["probe", "run", resolved.name]
+    words = again if isinstance(again, str) else shlex.join(str(word) for word in again)
+    if "--seed" not in words and "seed" in history.meta:
+        words += f" --seed {history.meta['seed']}"
+    stage = resolved.scenario.stages.get(check.partition(".")[0])
+    if stage is not None and stage.anchor == "restart" and stage.trials > REPRODUCE_TRIALS:
+        words += f" --set stages.{check.partition('.')[0]}.trials={REPRODUCE_TRIALS}"
+    return words
+
+
+def _run(history: History, resolved: Resolved, every: tuple[StageView, ...]) -> dict[str, Any]:
+    meta, rows = history.meta, history.rows
+    span = int(rows["t"].max() - rows["t"].min()) if len(rows) else 0
+    target = resolved.target
+    planned = {str(s.get("name")): s for s in meta.get("stages", []) if isinstance(s, dict)}
+    ended = meta.get("ended")
+    return {
+        "run_id": meta.get("run_id", ""),
+        "scenario": {"name": resolved.name, "title": resolved.scenario.title},
+        "target": {k: v for k, v in target.items() if k not in ("safety", "auth")},
+        "embedded": bool(target.get("embedded")),
+        "seed": meta.get("seed"),
+        "plan": meta.get("plan", ""),
+        "probe": meta.get("probe", ""),
+        "command": meta.get("command", []),
+        "started_at": meta.get("started_at", ""),
+        "duration_s": seconds(span),
+        "complete": history.complete and ended == "complete",
+        "ended": ended or "unknown",
+        "error": str(meta.get("error") or ""),
+        "interrupted": ended == "interrupted",
+        "host": meta.get("host", {}),
+        "stages": [_ran(view, planned.get(view.name, {})) for view in every],
+    }
+
+
+def _ran(view: StageView, planned: dict[str, Any]) -> dict[str, Any]:
+    state = "skipped" if view.skipped else "stopped early" if view.stopped_early else "ran"
+    return {
+        "name": view.name,
+        "activity": view.stage.activity,
+        "anchor": view.stage.anchor,
+        "state": state,
+        "why": view.why,
+        "trials_planned": view.stage.trials,
+        "trials": len(view.trials) if view.stage.anchor == "restart" else int(not view.skipped),
+        "clients_planned": planned.get("planned"),
+        "clients": len(view.sessions),
+        "attempts": len(view.attempts),
+        "duration_s": None if view.skipped else seconds(view.ended - view.begun),
+    }
+
+
+def _merge(into: dict[str, Any], part: dict[str, Any]) -> None:
+    for key, value in part.items():
+        if isinstance(value, dict):
+            into.setdefault(key, {}).update(value)
+        else:
+            into.setdefault(key, []).extend(value)

@@ -1,0 +1,126 @@
+"""Preflight: every service healthy, every endpoint lets a client in.
+
+The rule: all tries at every endpoint have to get in; some of them only is `connect.flaky`,
+none at all is a `target.…` finding with its cause.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probe.check.bound import NOTHING, Part, unmeasured
+from probe.check.catalogue import finding
+from probe.check.target import diagnose
+from probe.check.verdict import Check, Outcome
+from probe.check.view import decided, good, labels
+from probe.check.witness import witnesses
+from probe.check.words import counted, of
+
+if TYPE_CHECKING:
+    from probe.check.verdict import Finding
+    from probe.check.view import StageView
+
+_HEALTHY, _DEGRADED = 1, 2
+
+
+def health(view: StageView) -> Part:
+    """`<stage>.health`: the last answer of every service says healthy."""
+    part = Part()
+    if not view.stage.expect.health:
+        return part
+    names = view.history.names("services")
+    rows = view.health
+    if not len(rows):
+        why = "no service was asked for its health" if names else "the target declares no services"
+        part.checks.append(unmeasured(view, "health", "witness", why))
+        return part
+    last = {int(row["op"]): row for row in rows}
+    bad, silent = [], []
+    for index, name in enumerate(names):
+        row = last.get(index)
+        if row is None:
+            silent.append(name)
+        elif int(row["flag"]) != _HEALTHY:
+            bad.append(f"{name} {_said(int(row['flag']), int(row['a']))}")
+    check = f"{view.name}.health"
+    verdict, message = Outcome.PASS, f"{counted(len(last), 'service')} last said healthy"
+    if bad:
+        verdict, message = Outcome.FAIL, "; ".join(bad)
+        part.findings.append(finding("health.unhealthy", check, len(bad), message))
+    elif silent:
+        verdict, message = Outcome.INCONCLUSIVE, f"never asked: {', '.join(silent)}"
+    part.checks.append(Check(check, view.name, True, verdict, "witness", len(last), message))
+    return part
+
+
+def _said(flag: int, status: int) -> str:
+    if not status:
+        return "gave no answer when asked for its health"
+    word = "degraded" if flag == _DEGRADED else "unhealthy"
+    return f"last said {word} (HTTP status {status})"
+
+
+def connects(view: StageView) -> Part:
+    """`<stage>.connect`, and `<stage>.target` where a stage without it never got in."""
+    part = Part()
+    expected = view.stage.expect.connects
+    check = f"{view.name}.connect" if expected else f"{view.name}.target"
+    rows = view.welcome
+    rows = rows[decided(rows)]
+    found = _findings(view, check) if expected or not good(rows).any() else []
+    if expected:
+        part.checks.append(_connect_check(view, check))
+    elif found and view.stage.activity == "load":
+        message = "; ".join(each.message for each in found)
+        part.checks.append(
+            Check(check, view.name, True, Outcome.FAIL, "witness", len(rows), message)
+        )
+    else:
+        return part
+    part.findings.extend(found)
+    return part
+
+
+def _connect_check(view: StageView, check: str) -> Check:
+    rows = view.welcome
+    rows = rows[decided(rows)]
+    n, lost = len(rows), len(view.welcome) - len(rows)
+    if not n:
+        why = "no attempt was made, or none that the target could answer"
+        return unmeasured(view, "connect", "witness", why)
+    tried = set(rows["endpoint"].tolist())
+    names = view.history.names("endpoints")
+    untried = [name for index, name in enumerate(names) if index not in tried]
+    in_ = int(good(rows).sum())
+    message = f"{of(in_, n, 'attempt')} at {counted(len(tried), 'endpoint')} got in"
+    verdict = Outcome.PASS if in_ == n else Outcome.FAIL
+    if verdict is Outcome.FAIL:
+        others = ", ".join(f"{number} {label}" for label, number in labels(rows[~good(rows)]))
+        message += f"; the others: {others}"
+    elif untried or lost:
+        verdict = Outcome.INCONCLUSIVE
+        left = f"{', '.join(untried)} not tried" if untried else f"{lost} without an outcome"
+        message += f"; {left}: {NOTHING} there"
+    return Check(check, view.name, True, verdict, "witness", n, message)
+
+
+def _findings(view: StageView, check: str) -> list[Finding]:
+    found = diagnose(view, check)
+    rows = view.welcome
+    rows = rows[decided(rows)]
+    for endpoint in np.unique(rows["endpoint"]).tolist() if view.stage.expect.connects else []:
+        mine = rows[rows["endpoint"] == endpoint]
+        fine = good(mine)
+        if fine.any() and not fine.all():
+            bad = mine[~fine]
+            others = ", ".join(f"{number} {label}" for label, number in labels(bad))
+            message = (
+                f"{of(int(fine.sum()), len(mine), 'attempt')} at {view.endpoint(endpoint)} got "
+                f"in; the others: {others}"
+            )
+            found.append(
+                finding("connect.flaky", check, len(bad), message, witness=witnesses(view, bad))
+            )
+    return found

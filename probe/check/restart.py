@@ -1,0 +1,312 @@
+"""Restarts: how long until somebody, and until everybody, is in again.
+
+The rule (METHODS, latency): the unit is the restart, not the connection. A restart that was
+not watched for as long as the limit allows, and in which nobody got in, is unknown. Times
+count from the trial's time zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from probe.check.bound import Part, rate_check
+from probe.check.catalogue import finding
+from probe.check.gap import gap_of, health_switch, ws_switch
+from probe.check.verdict import Outcome
+from probe.check.view import FOREVER, decided, good, labels
+from probe.check.witness import witnesses
+from probe.check.words import counted, duration, of, seconds
+from probe.stats.success import success_curve
+
+if TYPE_CHECKING:
+    from probe.check.view import StageView, Trial
+    from probe.stats.switch import GapInterval, SwitchInterval
+
+BIN_NS: Final = 100_000_000
+BINS_MAX: Final = 600
+_FAILED: Final = 1
+_GAVE_UP: Final = 1
+_SETTLED_WORDS: Final = {0: "settled", 1: "gave up", -1: "no end recorded"}
+NO_RESTART: Final = "no restart took place"
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """Whether and when all retrying clients of one restart were in; ns since time zero."""
+
+    clients: int
+    all_in_ns: int | None
+    out: tuple[int, ...]  # sessions that surely were left out
+    unknown: int
+
+
+def recovery(view: StageView) -> Part:
+    """`<stage>.recovery`: the first good connection after a restart came in time."""
+    part = Part()
+    if view.stage.anchor == "restart":
+        part.summary["recovery"] = {view.name: _recovery_summary(view)}
+    limit = view.stage.expect.recovery
+    if limit is None:
+        return part
+    within = FOREVER if limit.within is None else limit.within
+    fine, slow, never, unknown = 0, [], [], 0
+    for trial in view.trials:
+        first = first_good(view, trial)
+        watched = trial.end - trial.zero
+        if first is not None and first <= within:
+            fine += 1
+        elif first is not None:
+            slow.append((first, trial))
+        elif watched >= within or (trial.settled == _GAVE_UP and limit.within is None):
+            never.append(trial)
+        else:
+            unknown += 1
+    n = len(view.trials)
+    check = rate_check(
+        view,
+        "recovery",
+        f"let the first client in within {duration(limit.within)}",
+        "restart",
+        k=fine,
+        n=n,
+        unknown=unknown,
+        limit=limit.rate,
+        required=limit.required,
+        nothing=NO_RESTART,
+    )
+    part.checks.append(check)
+    if check.verdict is Outcome.PASS:
+        return part
+    if slow:
+        times = sorted(first for first, _ in slow)
+        words = (
+            f"after {of(len(slow), n, 'restart')} the first client got in only after "
+            f"{duration(float(np.median(times)))} (median; at most {duration(times[-1])}); the "
+            f"limit is {duration(limit.within)}"
+        )
+        part.findings.append(finding("restart.slow", check.id, len(slow), words))
+    if never:
+        rows = np.concatenate([view.of_trial(view.welcome, trial) for trial in never])
+        ways = ", ".join(f"{number:,} {label}" for label, number in labels(rows)[:3])
+        longest = max(trial.end - trial.zero for trial in never)
+        words = (
+            f"after {of(len(never), n, 'restart')} no client got in, watched for up to "
+            f"{duration(longest)}; attempts ended: {ways or 'none was made'}"
+        )
+        cases = witnesses(view, rows) if len(rows) else ()
+        part.findings.append(
+            finding("restart.never_ready", check.id, len(never), words, witness=cases)
+        )
+    return part
+
+
+def first_good(view: StageView, trial: Trial) -> int | None:
+    """When the first client got in after a restart, ns since time zero."""
+    rows = view.of_trial(view.welcome, trial)
+    ready = rows["ready"][good(rows) & (rows["dial"] >= trial.zero)]
+    return int(ready.min()) - trial.zero if len(ready) else None
+
+
+def _recovery_summary(view: StageView) -> dict[str, Any]:
+    times = [first_good(view, trial) for trial in view.trials]
+    known = np.array([t for t in times if t is not None], dtype=np.int64)
+    some = len(known) > 0
+    return {
+        "n": len(times),
+        "never": len(times) - len(known),
+        "failed_restarts": len(view.failed_restarts),
+        "median_s": seconds(float(np.median(known))) if some else None,
+        "min_s": seconds(int(known.min())) if some else None,
+        "max_s": seconds(int(known.max())) if some else None,
+    }
+
+
+def everybody_in(view: StageView) -> Part:
+    """`<stage>.everybody_in`: every retrying client was in again in time."""
+    part = Part()
+    retrying = _retrying(view)
+    if retrying and view.trials:
+        part.summary["everybody_in"] = {view.name: _retry_summary(view)}
+    limit = view.stage.expect.everybody_in
+    if limit is None:
+        return part
+    within = FOREVER if limit.within is None else limit.within
+    fine, late, out, unknown = 0, [], [], 0
+    found = [(trial, all_in(view, trial)) for trial in view.trials] if retrying else []
+    found = [(trial, each) for trial, each in found if each.clients]
+    for trial, each in found:
+        if each.out:
+            out.append((trial, each))
+        elif each.all_in_ns is not None and each.all_in_ns > within:
+            late.append((trial, each))
+        elif each.unknown or each.all_in_ns is None:
+            unknown += 1
+        else:
+            fine += 1
+    n = len(found)
+    check = rate_check(
+        view,
+        "everybody_in",
+        f"had every retrying client in within {duration(limit.within)}",
+        "restart",
+        k=fine,
+        n=n,
+        unknown=unknown,
+        limit=limit.rate,
+        required=limit.required,
+        nothing="no population retries" if not retrying else NO_RESTART,
+    )
+    part.checks.append(check)
+    if (out or late) and check.verdict is not Outcome.PASS:
+        left = [session for _, each in out for session in each.out]
+        clients = sum(each.clients for _, each in found)
+        words = f"after {of(len(out) + len(late), n, 'restart')} not every retrying client was in"
+        words += (
+            f" within {duration(limit.within)}: {of(len(left), clients, 'client')} never got in"
+        )
+        if late:
+            slowest = max(each.all_in_ns or 0 for _, each in late)
+            words += f", the slowest of the others took {duration(slowest)}"
+        rows = view.attempts[np.isin(view.attempts["session"], left)]
+        cases = witnesses(view, rows) if len(rows) else ()
+        part.findings.append(
+            finding("retry.left_out", check.id, len(out) + len(late), words, witness=cases)
+        )
+    return part
+
+
+def _retrying(view: StageView) -> list[int]:
+    return [k for k, group in view.groups.items() if group.population.retry]
+
+
+def all_in(view: StageView, trial: Trial) -> In:
+    """The retrying clients of one restart."""
+    mine = view.of_trial(view.sessions, trial)
+    mine = mine[np.isin(mine["population"], _retrying(view)) & view.wanted(mine)]
+    rows = view.of_trial(view.welcome, trial)
+    rows = rows[good(rows)]
+    order = np.argsort(rows["ready"], kind="stable")[::-1]
+    first = dict(zip(rows["session"][order].tolist(), rows["ready"][order].tolist(), strict=True))
+    times = [first[s] - trial.zero for s in mine["session"].tolist() if s in first]
+    missing = mine[~np.isin(mine["session"], list(first))]
+    failed = missing["session"][missing["outcome"] == _FAILED]
+    return In(
+        clients=len(mine),
+        all_in_ns=max(times) if times and not len(missing) else None,
+        out=tuple(failed.tolist()),
+        unknown=len(missing) - len(failed),
+    )
+
+
+def _retry_summary(view: StageView) -> dict[str, Any]:
+    rows = view.welcome[np.isin(view.welcome["population"], _retrying(view))]
+    zeros = {trial.number: trial.zero for trial in view.trials}
+    rows = rows[np.isin(rows["trial"], list(zeros))]
+    fine = rows[good(rows)]
+    fine = fine[np.unique(fine["session"], return_index=True)[1]] if len(fine) else fine
+    since = fine["ready"] - np.array([zeros[k] for k in fine["trial"].tolist()], dtype=np.int64)
+    per_client = np.unique(rows["session"], return_counts=True)[1]
+    rungs = {}
+    for rung in np.unique(fine["attempt"]).tolist():
+        times = since[fine["attempt"] == rung]
+        rungs[str(rung + 1)] = {"clients": len(times), "median_s": seconds(float(np.median(times)))}
+    some = len(since) > 0
+    return {
+        "clients": len(per_client),
+        "in": len(fine),
+        "median_s": seconds(float(np.median(since))) if some else None,
+        "max_s": seconds(int(since.max())) if some else None,
+        "attempts_median": float(np.median(per_client)) if len(per_client) else None,
+        "attempts_max": int(per_client.max()) if len(per_client) else None,
+        "by_attempt": rungs,
+    }
+
+
+def restarts(view: StageView) -> Part:
+    """summary["restarts"], one entry per restart, and summary["success_since_restart"]."""
+    part = Part()
+    if view.stage.anchor != "restart":
+        return part
+    part.summary["restarts"] = [_entry(view, trial) for trial in view.trials]
+    curve = _curve(view)
+    if curve:
+        part.summary["success_since_restart"] = {view.name: curve}
+    return part
+
+
+def _entry(view: StageView, trial: Trial) -> dict[str, Any]:
+    rows = view.of_trial(view.attempts, trial)
+    healthy, works, gap = health_switch(view, trial), ws_switch(view, trial), gap_of(view, trial)
+    everybody = all_in(view, trial)
+    return {
+        "stage": view.name,
+        "trial": trial.number,
+        "zero_offset_s": seconds(trial.zero - view.begun),
+        "ended": _SETTLED_WORDS.get(trial.settled, "unknown"),
+        "watched_s": seconds(trial.end - trial.zero),
+        "first_healthy_s": _middle(healthy, trial.zero),
+        "first_healthy_interval_s": _ends(healthy, trial.zero),
+        "ws_good_s": _ends(works, trial.zero),
+        "ws_good_estimate_s": _middle(works, trial.zero),
+        "gap_s": _ends(gap, 0),
+        "gap_estimate_s": _middle(gap, 0),
+        "flapped": gap.flapped,
+        "first_good_session_s": seconds(first_good(view, trial)),
+        "everybody_in_s": seconds(everybody.all_in_ns),
+        "retrying_clients": everybody.clients,
+        "attempts": len(rows),
+        "outcomes": dict(labels(rows)),
+    }
+
+
+def _ends(found: SwitchInterval | GapInterval, zero: int) -> list[float | None]:
+    ends = (found.low_ns, found.high_ns)
+    return [None if end is None else seconds(end - zero) for end in ends]
+
+
+def _middle(found: SwitchInterval | GapInterval, zero: int) -> float | None:
+    if found.low_ns is None or found.high_ns is None:
+        return None
+    return seconds((found.low_ns + found.high_ns) / 2 - zero)
+
+
+def _curve(view: StageView) -> list[dict[str, Any]]:
+    """Success of clients that try once, by time since the restart; of all if none does."""
+    rows = view.welcome
+    once = rows[~np.isin(rows["population"], _retrying(view))]
+    rows = once if len(once) else rows
+    zeros = {trial.number: trial.zero for trial in view.trials}
+    rows = rows[np.isin(rows["trial"], list(zeros)) & decided(rows)]
+    if not len(rows):
+        return []
+    since = rows["dial"] - np.array([zeros[k] for k in rows["trial"].tolist()], dtype=np.int64)
+    last = min(max(int(since.max()), 0) // BIN_NS + 1, BINS_MAX)
+    edges = np.arange(last + 1, dtype=np.int64) * BIN_NS
+    found = success_curve(since, good(rows), edges)
+    out = []
+    for place in np.flatnonzero(found.n).tolist():
+        here = rows[(since >= edges[place]) & (since < edges[place + 1])]
+        out.append(
+            {
+                "from_s": seconds(int(edges[place])),
+                "to_s": seconds(int(edges[place + 1])),
+                "n": int(found.n[place]),
+                "good": int(found.k[place]),
+                "rate": float(found.rate[place]),
+                "low": float(found.low[place]),
+                "high": float(found.high[place]),
+                "kinds": dict(labels(here)),
+            }
+        )
+    return out
+
+
+def failed_restarts(view: StageView) -> str:
+    """One sentence about restarts that did not take place; "" if all did."""
+    failed = view.failed_restarts
+    if not failed:
+        return ""
+    return f"{counted(len(failed), 'restart')} did not take place ({failed[0] or 'no reason told'})"

@@ -1,0 +1,244 @@
+"""One stage of a history, cut out once and shared by every check of that stage.
+
+The rule: what belongs to a stage is decided here and nowhere else. Clients belong to the
+stage of their population, rows of nobody to the stage in whose time they were written.
+A connection is *good* when it became ready and was not taken away unasked in its first
+second; presentations that ought to be rejected are judged by `offers` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.history.records import Kind, Outcome, Phase, Violation
+from probe.model.plan import Group, groups_of
+
+if TYPE_CHECKING:
+    from probe.history.columns import History, Rows
+    from probe.model.resolved import Resolved
+    from probe.model.scenario import Stage
+
+Mask = NDArray[np.bool_]
+FOREVER: Final = 2**63 - 1
+FIRST_SECOND_NS: Final = 1_000_000_000
+SWITCHING: Final = 101
+FATAL: Final = int(~Violation.SUBPROTOCOL_NONE)
+BEGIN, END, STOPPED, SKIPPED = range(4)
+NO_RESTART: Final = 2
+_UNASKED: Final = (Outcome.CLOSED, Outcome.RESET, Outcome.EOF)
+_OURS: Final = (-1, Outcome.LOCAL, Outcome.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One restart. `zero` is its time zero, `end` when it settled or gave up, `until` when
+    the next one began (FOREVER for the last); `settled` is SETTLED.flag, -1 without a row.
+    """
+
+    number: int
+    zero: int
+    end: int
+    until: int
+    settled: int
+    why: str
+
+
+@dataclass(frozen=True)
+class StageView:
+    """See the module. `begun` is 0 for a stage that was never begun."""
+
+    history: History
+    resolved: Resolved
+    name: str
+    index: int
+    stage: Stage
+    groups: dict[int, Group]
+    begun: int
+    ended: int
+    skipped: bool
+    stopped_early: bool
+    why: str
+
+    @cached_property
+    def sessions(self) -> Rows:
+        """Clients of this stage; see History.sessions."""
+        return self._mine(self.history.sessions)
+
+    @cached_property
+    def attempts(self) -> Rows:
+        """Connections of this stage; see History.attempts."""
+        return self._mine(self.history.attempts)
+
+    @cached_property
+    def runs(self) -> Rows:
+        """Runs of this stage; see History.runs."""
+        return self._mine(self.history.runs)
+
+    @cached_property
+    def welcome(self) -> Rows:
+        """Attempts whose presentation ought to be accepted."""
+        rows: Rows = self.attempts[self.wanted(self.attempts)]
+        return rows
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """The restarts of this stage that took place, by number."""
+        anchors = self.history.of(Kind.ANCHOR)
+        anchors = anchors[anchors["a"] == self.index]
+        anchors = anchors[np.argsort(anchors["op"], kind="stable")]
+        settled = self.history.of(Kind.SETTLED)
+        settled = {int(r["op"]): r for r in settled[settled["a"] == self.index]}
+        trials = []
+        for place, row in enumerate(anchors):
+            number, zero = int(row["op"]), int(row["b"])
+            until = int(anchors[place + 1]["b"]) if place + 1 < len(anchors) else FOREVER
+            mark = settled.get(number)
+            end = int(mark["t"]) if mark is not None else min(until, self.ended)
+            flag = int(mark["flag"]) if mark is not None else -1
+            why = self.text(mark["b"]) if mark is not None else ""
+            if flag != NO_RESTART:
+                trials.append(Trial(number, zero, min(end, until), until, flag, why))
+        return tuple(trials)
+
+    @cached_property
+    def failed_restarts(self) -> tuple[str, ...]:
+        """Why restarts did not take place, one entry for each."""
+        rows = self.history.of(Kind.SETTLED)
+        rows = rows[(rows["a"] == self.index) & (rows["flag"] == NO_RESTART)]
+        return tuple(self.text(row["b"]) for row in rows[np.argsort(rows["op"], kind="stable")])
+
+    @cached_property
+    def health(self) -> Rows:
+        """HEALTH rows of this stage, by time."""
+        rows = self.history.of(Kind.HEALTH)
+        rows = rows[(rows["b"] >= self.begun) & (rows["t"] <= self.ended)]
+        ordered: Rows = rows[np.argsort(rows["t"], kind="stable")]
+        return ordered
+
+    def wanted(self, rows: Rows) -> Mask:
+        """Which rows (with a population) show what ought to be accepted."""
+        present = self.resolved.dialect.present
+        welcome = [
+            k for k, g in self.groups.items() if present[g.population.present].expect == "accepted"
+        ]
+        return np.isin(rows["population"], welcome)
+
+    def of_trial(self, rows: Rows, trial: Trial) -> Rows:
+        """Rows (with a trial) of one restart."""
+        mine: Rows = rows[rows["trial"] == trial.number]
+        return mine
+
+    def text(self, reference: int) -> str:
+        """A stored text as it is, lossily decoded."""
+        return self.history.text(int(reference)).decode("utf-8", "backslashreplace")
+
+    def endpoint(self, index: int) -> str:
+        """The name of an endpoint."""
+        names = self.history.names("endpoints")
+        return names[index] if 0 <= index < len(names) else f"endpoint {index}"
+
+    def url(self, index: int) -> str:
+        """The address of an endpoint, without its query."""
+        return str(self.resolved.target.get("endpoints", {}).get(self.endpoint(index), ""))
+
+    def _mine(self, rows: Rows) -> Rows:
+        mine: Rows = rows[np.isin(rows["population"], list(self.groups))]
+        return mine
+
+
+def views(history: History, resolved: Resolved) -> tuple[StageView, ...]:
+    """All stages of the scenario, in order, also those that never began."""
+    groups = list(enumerate(groups_of(resolved.scenario, resolved.dialect)))
+    rows = history.of(Kind.STAGE)
+    last = int(history.rows["t"].max()) if len(history.rows) else 0
+    found = []
+    for index, (name, stage) in enumerate(resolved.scenario.stages.items()):
+        mine = rows[rows["op"] == index]
+        by_flag = {int(row["flag"]): row for row in mine}
+        begin, end = by_flag.get(BEGIN), by_flag.get(END, by_flag.get(STOPPED))
+        told = by_flag.get(SKIPPED, by_flag.get(STOPPED))
+        why = history.text(int(told["b"])).decode("utf-8", "replace") if told is not None else ""
+        found.append(
+            StageView(
+                history,
+                resolved,
+                name,
+                index,
+                stage,
+                {k: group for k, group in groups if group.stage == name},
+                begun=int(begin["t"]) if begin is not None else 0,
+                ended=int(end["t"]) if end is not None else last,
+                skipped=begin is None,
+                stopped_early=STOPPED in by_flag,
+                why=why,
+            )
+        )
+    return tuple(found)
+
+
+def accepted(attempts: Rows) -> Mask:
+    """Attempts that got a 101 that keeps RFC 6455."""
+    return np.asarray((attempts["status"] == SWITCHING) & ((attempts["violations"] & FATAL) == 0))
+
+
+def taken_away(attempts: Rows) -> Mask:
+    """Accepted, then closed or dropped by the peer before ready or within a second after it."""
+    unasked = np.isin(attempts["outcome"], _UNASKED) & accepted(attempts)
+    early = (attempts["ready"] == 0) | (attempts["end"] - attempts["ready"] < FIRST_SECOND_NS)
+    return np.asarray(unasked & early)
+
+
+def silent(attempts: Rows) -> Mask:
+    """Accepted, and then nothing came until the deadline for ready."""
+    timeout = (attempts["outcome"] == Outcome.TIMEOUT) & (attempts["phase"] == Phase.OPEN)
+    return np.asarray(timeout & accepted(attempts))
+
+
+def good(attempts: Rows) -> Mask:
+    """Attempts that became ready and stayed."""
+    return np.asarray((attempts["ready"] > 0) & ~taken_away(attempts))
+
+
+def decided(attempts: Rows) -> Mask:
+    """Attempts whose fate the peer decided: good ones, and failures that are not our own."""
+    return np.asarray(good(attempts) | ~np.isin(attempts["outcome"], _OURS))
+
+
+def labels(attempts: Rows) -> list[tuple[str, int]]:
+    """How attempts went, in words, with their numbers; the most frequent first."""
+    if not len(attempts):
+        return []
+    columns = [
+        good(attempts).astype(np.int64),
+        taken_away(attempts).astype(np.int64),
+        silent(attempts).astype(np.int64),
+        *(attempts[name].astype(np.int64) for name in ("outcome", "phase", "status", "close_code")),
+    ]
+    kinds, numbers = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    counts: dict[str, int] = {}
+    for kind, number in zip(kinds.tolist(), numbers.tolist(), strict=True):
+        word = _label(*kind)
+        counts[word] = counts.get(word, 0) + number
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _label(
+    is_good: int, taken: int, quiet: int, outcome: int, phase: int, status: int, code: int
+) -> str:
+    if is_good:
+        return "good"
+    if outcome < 0:
+        return "no end recorded"
+    if taken:
+        return f"accepted, then closed {code}" if code else "accepted, then dropped"
+    if quiet:
+        return "accepted, then silent"
+    if outcome == Outcome.STATUS:
+        return f"status {status}"
+    name = Outcome(outcome).name.lower().replace("_", " ")
+    return f"{name} in {Phase(phase).name.lower()}"

@@ -1,0 +1,84 @@
+"""How checks put numbers and wire text into sentences.
+
+The rule: a sentence quotes what was seen, counts exactly, and holds no control character.
+Texts arrive redacted (the journal keeps nothing else) and are only shortened here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from probe.units import format_duration
+
+QUOTE_CHARS_MAX: Final = 120
+_CLOSE_NAMES: Final = {
+    1000: "normal",
+    1001: "going away",
+    1002: "protocol error",
+    1003: "unsupported data",
+    1007: "invalid data",
+    1008: "policy violation",
+    1009: "message too big",
+    1010: "missing extension",
+    1011: "internal error",
+    1012: "service restart",
+    1013: "try again later",
+    1014: "bad gateway",
+}
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 connection", "1,412 connections"."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def of(k: int, n: int, noun: str) -> str:
+    """ "37 of 412 connections"."""
+    return f"{k:,} of {counted(n, noun)}"
+
+
+def percent(rate: float) -> str:
+    """ "86.1 %"; three digits, never rounded up to 100 % or down to 0 %."""
+    shown = f"{rate * 100:.3g}"
+    if shown == "100" and rate < 1:
+        shown = "99.9"
+    return f"{shown} %"
+
+
+def plain(data: bytes, limit: int = QUOTE_CHARS_MAX) -> str:
+    """Wire bytes as one line of printable text, control characters escaped, cut at `limit`."""
+    text = data.decode("utf-8", "backslashreplace")
+    line = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+        for c in text[: limit + 1]
+    )
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def quoted(data: bytes, limit: int = QUOTE_CHARS_MAX) -> str:
+    """The same within double quotes."""
+    return f'"{plain(data, limit)}"'
+
+
+def close_words(code: int, reason: bytes = b"") -> str:
+    """`1011 (internal error) "service starting"`; `no close code` for 0."""
+    if not code:
+        return "no close code"
+    name = f" ({_CLOSE_NAMES[code]})" if code in _CLOSE_NAMES else ""
+    return f"{code}{name}" + (f" {quoted(reason)}" if reason else "")
+
+
+def seconds(ns: float | None) -> float | None:
+    """Nanoseconds as seconds for a report; None stays unknown."""
+    return None if ns is None else round(float(ns) / 1e9, 9)
+
+
+def duration(ns: float | None) -> str:
+    """`format_duration`, and "unknown" for None."""
+    return "unknown" if ns is None else format_duration(float(ns))
+
+
+def escaped(text: str, limit: int = QUOTE_CHARS_MAX) -> str:
+    """A string as `plain` would show its bytes."""
+    return plain(text.encode("utf-8", "backslashreplace"), limit)

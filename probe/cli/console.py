@@ -1,0 +1,20 @@
+"""Consoles: what people read, with or without colour, on a terminal or in a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+
+def console(*, no_color: bool = False, stderr: bool = False) -> Console:
+    """Rich on stdout or stderr; NO_COLOR and `--no-color` leave plain text.
+
+    Where it is no terminal, lines are as wide as they are and never wrapped at 80.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else max(100, int(os.environ.get("COLUMNS", "0") or 0))
+    return Console(
+        file=stream, no_color=no_color or None, width=width, highlight=False, soft_wrap=False
+    )

@@ -1,0 +1,179 @@
+"""Where the files are: the roof reads disk and environment, and `model` parses the text.
+
+Scenarios, targets and dialects are looked for in `./scenarios` first, then among those that
+came with the package; the path that was used is always told. Variables come from the
+environment and, where that has none, from `./.env`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import probe
+from probe.errors import ConfigError, Problem
+from probe.model.dialect import Dialect
+from probe.model.reading import assign, build, nearest, parse
+from probe.model.scenario import Scenario
+from probe.model.target import Target
+
+FOLDERS: Final = {"scenario": "", "target": "targets", "dialect": "dialects"}
+_LINE: Final = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Scenario, target and dialect with the paths they came from."""
+
+    name: str
+    scenario: Scenario
+    scenario_path: Path
+    target_name: str
+    target: Target
+    target_path: Path
+    dialect: Dialect
+    dialect_path: Path
+
+
+def roots() -> list[Path]:
+    """Folders with scenarios, nearest first."""
+    package = Path(probe.__file__).parent
+    # An editable install has them beside the package, a wheel inside it.
+    return [Path("scenarios"), package / "_scenarios", package.parent / "scenarios"]
+
+
+def known(kind: str) -> dict[str, Path]:
+    """Every file of a kind by name; the nearest one of a name wins."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        folder = root / FOLDERS[kind]
+        for path in sorted((*folder.glob("*.toml"), *folder.glob("*.py"))):
+            if path.suffix == ".toml" or kind == "scenario":
+                found.setdefault(path.stem, path)
+    return found
+
+
+def find(kind: str, name: str) -> Path:
+    """A file by path or by name; ConfigError with the names there are."""
+    if "/" in name or name.endswith((".toml", ".py")):
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise ConfigError(Problem(name, "", f"no such {kind} file"))
+    paths = known(kind)
+    if name in paths:
+        return paths[name]
+    allowed = ", ".join(paths)
+    raise ConfigError(
+        Problem(f"--{kind}" if kind != "scenario" else "scenario", "", f"no such {kind}", name,
+                allowed, nearest(name, paths))
+    )  # fmt: skip
+
+
+def read(path: Path) -> str:
+    """The text of a file; ConfigError where it cannot be read as UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from None
+    except UnicodeDecodeError:
+        raise ConfigError(Problem(str(path), "", "is not UTF-8 text")) from None
+
+
+def variables() -> dict[str, str]:
+    """PROBE_ variables: the environment's, and those of `.env` that it does not have."""
+    found: dict[str, str] = {}
+    path = Path(".env")
+    if path.is_file():
+        for number, line in enumerate(read(path).splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            match = _LINE.match(line)
+            if match is None:
+                # The line itself may hold a secret and is not shown.
+                raise ConfigError(Problem(str(path), f"line {number}", "not NAME=VALUE"))
+            found[match[1]] = _unquoted(match[2])
+    found |= os.environ
+    return {name: value for name, value in found.items() if name.startswith("PROBE_")}
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
+
+
+def load_scenario(name: str, sets: list[str]) -> tuple[str, Scenario, Path]:
+    """A scenario file, TOML or Python, with the assignments of `--set` applied."""
+    path = find("scenario", name)
+    if path.suffix == ".py":
+        if sets:
+            raise ConfigError(
+                Problem("--set", sets[0], "a Python scenario is set in its own file", str(path))
+            )
+        return path.stem, _python_scenario(path), path
+    data = parse(read(path), str(path))
+    for assignment in sets:
+        assign(data, assignment)
+    return path.stem, build(Scenario, data, str(path)), path
+
+
+def _python_scenario(path: Path) -> Scenario:
+    name = f"probe_scenario_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            Problem(str(path), "", f"cannot be run: {type(error).__name__}: {error}")
+        ) from error
+    scenario = getattr(module, "scenario", None)
+    if isinstance(scenario, dict):
+        return build(Scenario, scenario, str(path))
+    if not isinstance(scenario, Scenario):
+        raise ConfigError(
+            Problem(str(path), "scenario", "a Python scenario defines `scenario`, a table or model")
+        )
+    return scenario
+
+
+def load_target(
+    name: str, values: Mapping[str, str] | None, *, restarts: bool = True
+) -> tuple[Target, Path]:
+    """A target file; without `restarts` its [restart] is left out, with its variables."""
+    path = find("target", name)
+    data: dict[str, Any] = parse(read(path), str(path))
+    if not restarts and data.get("kind") != "lab":
+        data.pop("restart", None)
+    return build(Target, data, str(path), values), path
+
+
+def load_dialect(name: str) -> tuple[Dialect, Path]:
+    """A dialect file."""
+    path = find("dialect", name)
+    return build(Dialect, parse(read(path), str(path)), str(path)), path
+
+
+def load(scenario: str, target: str | None, sets: list[str], values: Mapping[str, str]) -> Loaded:
+    """All three; every mistake of each file at once."""
+    name, read_scenario, scenario_path = load_scenario(scenario, sets)
+    target_name = target or read_scenario.target
+    restarts = any(stage.anchor == "restart" for stage in read_scenario.stages.values())
+    read_target, target_path = load_target(target_name, values, restarts=restarts)
+    dialect, dialect_path = load_dialect(read_target.dialect)
+    return Loaded(
+        name, read_scenario, scenario_path,
+        Path(target_name).stem, read_target, target_path, dialect, dialect_path,
+    )  # fmt: skip

@@ -1,0 +1,30 @@
+"""From a run directory to a judgement: the roof reads the files, the judging wing judges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probe.check.judge import judge
+from probe.check.verdict import Outcome
+from probe.cli.files import read
+from probe.history.columns import History
+from probe.history.folder import HISTORY, RESOLVED
+from probe.model.resolved import Resolved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from probe.check.verdict import Judgement
+
+
+def judge_run(folder: Path, *, only_stage: str | None = None) -> Judgement:
+    """Judge what is stored in a run directory; opens no socket, runs no stored code."""
+    resolved = Resolved.from_toml(read(folder / RESOLVED), str(folder / RESOLVED))
+    return judge(History.open(folder / HISTORY), resolved, only_stage=only_stage)
+
+
+def why_failed(folder: Path, stage: str) -> str:
+    """The messages of what has failed in a stage by now, or ""."""
+    judgement = judge_run(folder, only_stage=stage)
+    bad = (Outcome.FAIL, Outcome.ERROR)
+    return "; ".join(c.message for c in judgement.checks if c.stage == stage and c.verdict in bad)

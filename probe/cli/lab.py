@@ -1,0 +1,48 @@
+"""`probe lab`: the lab by itself, for a person to try things on.
+
+It becomes the lab's own process; nothing of the probe stays behind it. Its secret is the
+variable's, or one that everybody may know, since it guards nothing but this machine's lab.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+SECRET_VARIABLE = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of a variable
+OPEN_SECRET = "open-secret-of-the-lab-on-this-machine"  # noqa: S105 -- open by intent
+
+
+def command(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8765,
+    defect: Annotated[
+        list[str] | None, typer.Option(help="NAME[=VALUE], repeatable; `--list-defects` lists.")
+    ] = None,
+    list_defects: Annotated[
+        bool, typer.Option("--list-defects", help="Print the defects as JSON.")
+    ] = False,
+    tls: Annotated[
+        str | None, typer.Option(metavar="CA_OUT.pem", help="Serve TLS; write the CA here.")
+    ] = None,
+) -> None:
+    """Start the lab: a real WebSocket service on 127.0.0.1 with switchable defects."""
+    words = [sys.executable, "-m", "probe.lab", "--port", str(port)]
+    for each in defect or []:
+        words += ["--defect", each]
+    if list_defects:
+        words.append("--list-defects")
+    if tls:
+        words += ["--tls", tls]
+    if not os.environ.get(SECRET_VARIABLE):
+        os.environ[SECRET_VARIABLE] = OPEN_SECRET
+        sys.stderr.write(
+            f"{SECRET_VARIABLE} is not set; the lab uses the open one. To speak to it:\n"
+            f"  PROBE_WS_URL=ws://127.0.0.1:{port}/ws "
+            f"PROBE_HEALTH_URL=http://127.0.0.1:{port}/health "
+            f"PROBE_JWT_KEY={OPEN_SECRET} probe run smoke --target local\n"
+        )
+    sys.stderr.flush()
+    os.execv(sys.executable, words)  # noqa: S606 -- our own interpreter, our own words

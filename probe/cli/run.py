@@ -1,0 +1,242 @@
+"""`probe run`: from files to a plan, to a run directory, to a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import secrets as random_source
+import shlex
+import signal
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import uvloop
+
+from probe.cli.console import console
+from probe.cli.files import Loaded, load, variables
+from probe.cli.judging import judge_run, why_failed
+from probe.cli.progress import Log, Progress
+from probe.cli.showing import show_plan
+from probe.engine.lab import SECRET_VARIABLE
+from probe.engine.run import Ended, Order, execute
+from probe.engine.site import Live
+from probe.errors import ConfigError, Problem
+from probe.history.folder import LOG, RESOLVED, new_run, point_latest
+from probe.model.auth import secrets
+from probe.model.plan import Plan, ceilings, make_plan
+from probe.model.resolved import Resolved, target_facts
+from probe.redact import Redactor
+from probe.report.document import document, json_bytes
+from probe.report.terminal import show
+from probe.report.writer import write_reports
+
+if TYPE_CHECKING:
+    from probe.check.verdict import Judgement
+
+SEED_MAX = 2**32
+
+
+def command(
+    scenario: Annotated[str, typer.Argument(help="Name or file of a scenario.")],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Name or file of a target.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the scenario: stages.load.trials=5 (repeatable)."),
+    ] = None,
+    restarts: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="How many restarts.")
+    ] = None,
+    defect: Annotated[
+        list[str] | None,
+        typer.Option(help="Switch on a defect of the embedded lab: NAME[=VALUE] (repeatable)."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=SEED_MAX, help="The same seed gives the same plan.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and open no socket.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print verdict.json on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell which files are used.")
+    ] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
+) -> None:
+    """Run a scenario against a target and judge it."""
+    if os.environ.get("CI") and target is None:
+        raise ConfigError(
+            Problem("--target", "", "where CI is set, every run names its target, the lab too")
+        )
+    lab_secret = random_source.token_urlsafe(36)
+    loaded = load(scenario, target, sets or [], variables() | {SECRET_VARIABLE: lab_secret})
+    loaded = _with_restarts(loaded, restarts)
+    if defect and not loaded.target.embedded:
+        raise ConfigError(
+            Problem(
+                "--defect", "", f"{loaded.target_name!r} is no embedded lab, which alone has any"
+            )
+        )
+    if seed is None:
+        seed = random_source.randbelow(SEED_MAX)
+    plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)
+    screen = console(no_color=no_color, stderr=json)
+    if dry_run:
+        show_plan(screen, loaded, plan)
+        ceilings(plan, loaded.target)
+        return
+    ceilings(plan, loaded.target)
+    redactor = Redactor(lab_secret, *secrets(loaded.target.auth, seed=seed))
+    if loaded.target.network.proxy is not None:
+        redactor.add(loaded.target.network.proxy.get_secret_value())
+    folder = new_run(out, loaded.name, datetime.now(UTC))
+    order = _order(loaded, plan, folder, redactor, lab_secret, defect or [])
+    if not quiet:
+        screen.print(
+            f"{loaded.name} -> {loaded.target_name}  seed {seed}  {plan.clients:,} clients planned",
+            markup=False,
+        )
+        if verbose:
+            for path in (loaded.scenario_path, loaded.target_path, loaded.dialect_path):
+                screen.print(f"  {path}", markup=False)
+    ended = _execute(order, screen, quiet=quiet)
+    judgement = _judge(folder)
+    if json:
+        sys.stdout.buffer.write(json_bytes(document(judgement)))
+    if not quiet:
+        show(judgement, screen, folder)
+    if ended.error:
+        screen.print(f"the run was {ended.how}: {ended.error}", markup=False)
+    raise typer.Exit(judgement.exit_code)
+
+
+def _with_restarts(loaded: Loaded, restarts: int | None) -> Loaded:
+    if restarts is None:
+        return loaded
+    if not any(stage.anchor == "restart" for stage in loaded.scenario.stages.values()):
+        raise ConfigError(Problem("--restarts", "", f"{loaded.name!r} restarts nothing"))
+    return replace(loaded, scenario=loaded.scenario.with_trials(restarts))
+
+
+def _order(
+    loaded: Loaded,
+    plan: Plan,
+    folder: Path,
+    redactor: Redactor,
+    lab_secret: str,
+    defects: list[str],
+) -> Order:
+    target = loaded.target
+    resolved = Resolved(
+        loaded.name, loaded.scenario, loaded.dialect, target_facts(loaded.target_name, target)
+    )
+    (folder / RESOLVED).write_text(resolved.to_toml(), encoding="utf-8")
+    point_latest(folder)
+    words = ["probe", "run", *sys.argv[2:]]
+    if "--seed" not in words:
+        words += ["--seed", str(plan.seed)]
+    meta: dict[str, Any] = {
+        "run_id": folder.name,
+        "seed": plan.seed,
+        "plan": plan.digest,
+        "again": redactor.text(shlex.join(words)),
+        "defects": list(defects),
+        "started_at": datetime.now(UTC).isoformat(),
+        "stages": [
+            {
+                "name": stage.name,
+                "activity": stage.stage.activity,
+                "anchor": stage.stage.anchor,
+                "trials": stage.trials,
+                "planned": len(stage.clients),
+            }
+            for stage in plan.stages
+        ],
+        "endpoints": list(target.endpoints),
+        "services": list(target.services),
+        "types": list(loaded.dialect.types),
+        "host": _host(),
+    }
+    return Order(
+        run_id=folder.name,
+        folder=folder,
+        target=target,
+        dialect=loaded.dialect,
+        plan=plan,
+        redactor=redactor,
+        meta=meta,
+        origin=str(loaded.target_path),
+        files=loaded.target_path.parent,
+        lab_secret=lab_secret,
+        defects=tuple(defects),
+        keep=loaded.scenario.keep_messages,
+    )
+
+
+def _host() -> dict[str, Any]:
+    names = ("probe", "websockets", "aiohttp", "uvloop", "numpy", "pyjwt")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def _execute(order: Order, screen: Any, *, quiet: bool) -> Ended:
+    """Run on uvloop; the first Ctrl-C ends the run in order, the second at once."""
+    live = Live()
+    log = Log(order.folder / LOG, order.redactor)
+    log.write("started", run_id=order.run_id, seed=order.plan.seed, again=order.meta["again"])
+
+    async def failed(stage: str) -> str:
+        return await asyncio.to_thread(why_failed, order.folder, stage)
+
+    async def whole() -> Ended:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(execute(order, live, stop, failed))
+
+        def interrupt() -> None:
+            if stop.is_set():
+                running.cancel()
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)
+        showing = asyncio.ensure_future(Progress(screen, live, log, quiet=quiet).show())
+        try:
+            return await running
+        finally:
+            showing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await showing
+
+    try:
+        ended = uvloop.run(whole())
+    except BaseException as error:
+        log.write("crashed", error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        log.close()
+    log = Log(order.folder / LOG, order.redactor)
+    log.write("ended", how=ended.how, error=ended.error)
+    log.close()
+    return ended
+
+
+def _judge(folder: Path) -> Judgement:
+    judgement = judge_run(folder)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    write_reports(judgement, folder, step_summary=Path(summary) if summary else None)
+    return judgement

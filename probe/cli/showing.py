@@ -1,0 +1,50 @@
+"""The plan as people read it before they let it loose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from probe.model.plan import peak
+from probe.model.resolved import shown_url
+from probe.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from probe.cli.files import Loaded
+    from probe.model.plan import Plan
+
+
+def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
+    """How many clients, at what rate, for how long, against which addresses."""
+    out = screen.print
+    out(f"{loaded.scenario.title} ({loaded.scenario_path})", markup=False)
+    out(f"  target   {loaded.target.title} ({loaded.target_path})", markup=False)
+    for name, endpoint in loaded.target.endpoints.items():
+        out(f"           {name}: {shown_url(endpoint.url)}", markup=False)
+    for name, service in loaded.target.services.items():
+        out(f"           {name}: {shown_url(service.url)}", markup=False)
+    out(f"  dialect  {loaded.dialect.title} ({loaded.dialect_path})", markup=False)
+    out(f"  clients  {plan.clients:,} at most, {plan.identities:,} identities", markup=False)
+    out(f"  seed     {plan.seed}; plan {plan.digest[:16]}", markup=False)
+    table = Table("stage", "activity", "trials", "clients", "arrivals/s", "at a time", "lasts")
+    for stage in plan.stages:
+        top = peak(stage, plan.groups)
+        rule = stage.stage
+        each = max(len(stage.clients) // max(stage.trials, 1), 1)
+        lasts = format_duration(min(stage.span_ns + rule.patience, rule.budget))
+        budget = f", all within {format_duration(rule.budget)}" if stage.trials > 1 else ""
+        table.add_row(
+            stage.name,
+            rule.activity + (" after a restart" if rule.anchor == "restart" else ""),
+            str(stage.trials),
+            f"{each:,} each" if stage.trials > 1 else f"{each:,}",
+            f"{top.rate:g}",
+            f"{top.clients:,}",
+            f"at most {lasts} each{budget}" if stage.trials > 1 else f"at most {lasts}",
+        )
+    out(table)
+    if any(stage.stage.anchor == "restart" for stage in plan.stages):
+        out("  a trial ends early once the target has settled, so fewer clients may be let go")

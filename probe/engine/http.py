@@ -1,0 +1,171 @@
+"""HTTP beside the WebSocket: health of the services, and a script's clean-up requests.
+
+Every request opens its own connection, since during a restart an old one proves nothing.
+A service's health is its HTTP status and, where the answer is JSON, the field that the
+target names. No answer is recorded as no answer, with the time it was waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from probe.clock import now_ns
+from probe.engine.routes import tls_options, user_agent
+from probe.history.records import NOBODY, Kind
+from probe.wire.route import make_context
+
+if TYPE_CHECKING:
+    from probe.history.journal import Journal
+    from probe.model.target import Service, Target
+
+BODY_MAX: Final = 16 * 1024
+OK: Final = 200
+UNHEALTHY, HEALTHY, DEGRADED = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; status 0 for none. Stamps are monotonic ns around the exchange."""
+
+    status: int
+    sent_ns: int
+    answered_ns: int
+    body: bytes = b""
+    server: str = ""
+    revision: str = ""
+
+
+class Http:
+    """Requests to the target's services, as an async context."""
+
+    def __init__(self, target: Target, journal: Journal, run_id: str, lab: str = "") -> None:
+        self._target = target
+        self._journal = journal
+        self._lab = lab
+        self._run_id = run_id
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        tls = self._target.tls
+        secure = any(url.startswith("https") for url in self._target.urls())
+        context = make_context(tls_options(tls)) if secure else True
+        # No cookies, no kept connections: each request stands for itself.
+        connector = aiohttp.TCPConnector(force_close=True, limit=0, ssl=context)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": user_agent(self._run_id)},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def request(self, method: str, service: str, path: str, token: str) -> int:
+        """One request of a script; the status, 0 for no answer."""
+        entry = self._target.services[service]
+        url = self._url(entry)
+        parts = urlsplit(url)
+        base = f"{parts.scheme}://{parts.netloc}"
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return (await self._ask(method, base + path, entry.within, headers)).status
+
+    async def health(self, index: int, name: str) -> tuple[Answer, int]:
+        """Ask one service for its health; the row is written, the state returned."""
+        service = self._target.services[name]
+        answer = await self._ask("GET", self._url(service), service.within, {})
+        state = judge_health(service, answer)
+        self._journal.row(
+            answer.answered_ns, NOBODY, index, Kind.HEALTH, state, answer.status, answer.sent_ns
+        )
+        return answer, state
+
+    def _url(self, service: Service) -> str:
+        return service.url.replace("{lab}", self._lab)
+
+    async def _ask(self, method: str, url: str, within_ns: int, headers: dict[str, str]) -> Answer:
+        assert self._session is not None
+        sent = now_ns()
+        timeout = aiohttp.ClientTimeout(total=within_ns / 1e9)
+        try:
+            async with self._session.request(
+                method, url, headers=headers, timeout=timeout, allow_redirects=False
+            ) as answer:
+                body = await answer.content.read(BODY_MAX)
+                return Answer(
+                    answer.status,
+                    sent,
+                    now_ns(),
+                    body,
+                    answer.headers.get("Server", "")[:200],
+                    answer.headers.get("X-Revision", "")[:200],
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return Answer(0, sent, now_ns())
+
+    async def poll(self, every_ns: int, stop: asyncio.Event) -> None:
+        """Ask all services again and again until `stop`; a slow answer delays only itself."""
+        async with asyncio.TaskGroup() as group:
+            for index, name in enumerate(self._target.services):
+                group.create_task(self._poll_one(index, name, every_ns, stop))
+
+    async def _poll_one(self, index: int, name: str, every_ns: int, stop: asyncio.Event) -> None:
+        due = now_ns()
+        while not stop.is_set():
+            await self.health(index, name)
+            due = max(due + every_ns, now_ns())
+            await asyncio.sleep((due - now_ns()) / 1e9)
+
+    def record_peer(self, index: int, name: str, answer: Answer) -> None:
+        """Who answered for a service: evidence that the run was real."""
+        facts = {
+            "name": name,
+            "url": self._url(self._target.services[name]).partition("?")[0],
+            "status": answer.status,
+            "server": answer.server,
+            "revision": answer.revision or _revision(answer.body),
+        }
+        text = self._journal.text(json.dumps(facts).encode())
+        self._journal.note(Kind.PEER, op=index, flag=1, b=text)
+
+
+def judge_health(service: Service, answer: Answer) -> int:
+    """UNHEALTHY, HEALTHY or DEGRADED, by status and the named field."""
+    if answer.status != OK:
+        return UNHEALTHY
+    if service.field is None:
+        return HEALTHY
+    value = _at(answer.body, service.field)
+    if value is None:
+        return HEALTHY  # not JSON, or without the field: the status is all there is
+    word = str(value).lower()
+    if word in service.healthy:
+        return HEALTHY
+    return DEGRADED if word in service.degraded else UNHEALTHY
+
+
+def _at(body: bytes, path: str) -> Any:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    for key in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _revision(body: bytes) -> str:
+    for name in ("revision", "commit", "build", "version"):
+        value = _at(body, name)
+        if isinstance(value, str):
+            return value[:200]
+    return ""

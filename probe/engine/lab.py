@@ -1,0 +1,158 @@
+"""The embedded lab as what it is to us: another process, reached over sockets only.
+
+The rule: the probe knows the lab's command line and its one line of output, nothing else
+of it. It is started with a secret of its own for each run, ends with us (its standard
+input is our pipe), and a lab that dies or cannot have its port is an error with its words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from probe.clock import now_ns
+from probe.errors import RestartError
+from probe.units import canonical_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from probe.model.target import Lab
+
+SECRET_VARIABLE: Final = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of a variable
+_STOP_S: Final = 5.0
+_POLL_S: Final = 0.02
+
+
+class LabProcess:
+    """One lab, started again and again on the same port."""
+
+    def __init__(
+        self,
+        secret: str,
+        settings: Lab | None,
+        *,
+        defects: Sequence[str] = (),
+        seed: int = 0,
+        ledger: Path | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self._secret = secret
+        self._settings = settings
+        self._defects = tuple(defects)
+        self._seed = seed
+        self._ledger = ledger
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._lives = 0
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """`host:port`, known after the first start."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process of the current life, 0 for none."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    def _arguments(self) -> list[str]:
+        words = ["--port", str(self.port), "--seed", str(self._seed), "--life", str(self._lives)]
+        words.append("--exit-with-parent")
+        for defect in self._defects:
+            words += ["--defect", defect]
+        if self._ledger is not None:
+            words += ["--ledger", str(self._ledger)]
+        if self._settings is not None:
+            words += ["--pace", canonical_duration(self._settings.pace)]
+            boot = self._settings.boot
+            if boot:
+                phases = ",".join(f"{k}={canonical_duration(v)}" for k, v in boot.items())
+                words += ["--boot", phases]
+        return words
+
+    async def spawn(self) -> int:
+        """Begin a new life and return its time zero (ns); `announced` waits for its socket."""
+        self._lives += 1
+        environment = {**os.environ, SECRET_VARIABLE: self._secret}
+        log = None if self._log is None else self._log.open("ab")
+        try:
+            zero = now_ns()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "probe.lab", *self._arguments(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log or asyncio.subprocess.DEVNULL,
+                env=environment,
+            )  # fmt: skip
+        finally:
+            if log is not None:
+                log.close()
+        return zero
+
+    async def announced(self, within_ns: int) -> None:
+        """Wait for the line that says on which port it listens; RestartError without it."""
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(within_ns / 1e9):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            raise RestartError("the embedded lab did not listen in time") from None
+        if not line:
+            code = await process.wait()
+            raise RestartError(f"the embedded lab ended at its start (exit {code}){self._words()}")
+        self.port = int(json.loads(line)["port"])
+
+    async def ready(self, within_ns: int) -> None:
+        """Wait until its own ledger says `ready`: the state from which a first restart counts."""
+        url = f"http://{self.address}/_lab/ledger"
+        deadline = now_ns() + within_ns
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+            while now_ns() < deadline:
+                if not self.pid:
+                    raise RestartError(f"the embedded lab died{self._words()}")
+                try:
+                    async with http.get(url) as answer:
+                        phases = (await answer.json()).get("phases", {})
+                except (aiohttp.ClientError, TimeoutError, OSError):
+                    phases = {}
+                if "ready" in phases:
+                    return
+                await asyncio.sleep(_POLL_S)
+        raise RestartError("the embedded lab did not become ready in time")
+
+    async def stop(self) -> None:
+        """End the current life: asked first, then killed."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def died(self) -> str:
+        """What it said when it ended by itself, or "" while it lives."""
+        process = self._process
+        if process is None or process.returncode is None:
+            return ""
+        return f"the embedded lab died (exit {process.returncode}){self._words()}"
+
+    def _words(self) -> str:
+        if self._log is None or not self._log.exists():
+            return ""
+        text = self._log.read_text(encoding="utf-8", errors="replace").strip()
+        return f": {text[-400:]}" if text else ""

@@ -1,0 +1,128 @@
+"""Launching clients at their intended times, and seeing each to its end.
+
+The rule: a client's intended time is the plan's, whatever the loop was doing; how late it
+was dialled is in the history. One client is launched per turn of the loop, so that a herd
+does not starve the sockets it has opened. The target's ceiling on clients is held here: a
+client over it is recorded and not let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from probe.clock import now_ns
+from probe.engine.play import make_client, play, refuse
+from probe.history.records import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from probe.auth.identity import Identity
+    from probe.engine.client import Client
+    from probe.engine.play import Part
+    from probe.engine.site import Site
+
+_LONGEST_SLEEP_NS: Final = 100_000_000
+
+
+class Crowd:
+    """The clients of one trial."""
+
+    def __init__(self, site: Site, parts: dict[int, Part]) -> None:
+        self._site = site
+        self._parts = parts
+        self._tasks: set[asyncio.Task[int]] = set()
+        self.trying_once: list[Client] = []
+        self.retrying: list[Client] = []
+        self.halted = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether any session is still going on."""
+        return bool(self._tasks)
+
+    async def launch(
+        self, rows: NDArray[np.void], identities: Sequence[Identity], zero_ns: int
+    ) -> None:
+        """Launch every row at `zero_ns` plus its offset; returns when the last one is off."""
+        columns = ("session", "trial", "offset_ns", "stop_ns", "population", "endpoint", "identity")
+        table = zip(*(rows[name].tolist() for name in columns), identities, strict=True)
+        for session, trial, offset, stop, population, endpoint, number, identity in table:
+            due = zero_ns + offset
+            while (wait := due - now_ns()) > 0 and not self.halted:  # noqa: ASYNC110 -- a clock
+                await asyncio.sleep(min(wait, _LONGEST_SLEEP_NS) / 1e9)
+            if self.halted:
+                return
+            self._go(
+                (session, trial, population, endpoint, number),
+                identity,
+                due,
+                zero_ns + stop if stop >= 0 else 0,
+            )
+            await asyncio.sleep(0)
+
+    def _go(
+        self, row: tuple[int, int, int, int, int], identity: Identity, due_ns: int, stop_ns: int
+    ) -> None:
+        session, trial, population, endpoint, number = row
+        site = self._site
+        site.live.launched += 1
+        site.journal.row(due_ns, session, trial, Kind.INTENDED, endpoint, population, number)
+        ceiling = site.target.safety.clients_max
+        if ceiling is not None and site.live.alive >= ceiling:
+            refuse(site, session, f"the target's ceiling of {ceiling} clients was reached")
+            return
+        part = self._parts[population]
+        client = make_client(site, part, session, site.doors[endpoint], identity, stop_ns)
+        (self.retrying if part.ladder else self.trying_once).append(client)
+        site.live.alive += 1
+        task = site.loop.create_task(play(site, part, client, session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if stop_ns:
+            # Closed load: this client leaves when the curve says so.
+            entry = site.wheel.add(stop_ns, client.stop)
+            task.add_done_callback(lambda _: entry.cancel())
+
+    def settled(self, good: int) -> bool:
+        """Whether the newest `good` decided clients were let in, and all the retrying ones are.
+
+        The newest ones of all, if still under way, do not count either way.
+        """
+        if not all(client.is_ready for client in self.retrying):
+            return False
+        if not self.trying_once:
+            return bool(self.retrying)
+        row = 0
+        for client in reversed(self.trying_once):
+            if client.is_ready:
+                row += 1
+                if row >= good:
+                    return True
+            elif row or client.over:
+                return False
+        return False
+
+    async def finish(self, patience_ns: int) -> None:
+        """Wait for all sessions; those over the patience are stopped, then cancelled."""
+        for within_ns, after in ((patience_ns, self.stop), (3_000_000_000, self._cancel)):
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=within_ns / 1e9)
+            if not self._tasks:
+                return
+            after()
+        await asyncio.wait(self._tasks, timeout=2)
+
+    def stop(self) -> None:
+        """No further launch, and every session is told to end."""
+        self.halted = True
+        for client in (*self.trying_once, *self.retrying):
+            client.stop()
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()

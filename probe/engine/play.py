@@ -1,0 +1,151 @@
+"""One session from its intended time to its end: the script, then the clean-up, then DONE.
+
+Steps are interpreted against the same session API that an `async def` gets. A step that
+does not get what it waits for ends the script; clean-up steps run whatever happened, and
+nothing that a script raises is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from probe.clock import now_ns
+from probe.engine.client import Client, SessionOver
+from probe.history.records import Kind
+from probe.model import script as steps
+from probe.model.script import steps_of
+
+if TYPE_CHECKING:
+    from probe.auth.identity import Identity
+    from probe.engine.site import Door, Site
+    from probe.model.plan import Group
+    from probe.model.script import Play, Step
+
+COMPLETE, FAILED, STOPPED = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What all clients of one population do."""
+
+    script: tuple[Step, ...] | Play
+    last: tuple[Step, ...]
+    present: str
+    ladder: tuple[int, ...]
+    once: bool
+
+
+def part_of(group: Group, site: Site) -> Part:
+    """The population as it is played against this dialect."""
+    population = group.population
+    return Part(
+        steps_of(population.script, runs=site.dialect.run is not None),
+        population.finally_,
+        population.present,
+        site.dialect.retry if population.retry else (),
+        population.shape.open or population.shape.once,
+    )
+
+
+async def play(
+    site: Site,
+    part: Part,
+    client: Client,
+    session: int,
+) -> int:
+    """Play one session; returns COMPLETE, FAILED or STOPPED, which DONE also says."""
+    outcome, why = COMPLETE, ""
+    live, rounds = site.live, 0
+    try:
+        while True:
+            await _script(client, part.script)
+            rounds += 1
+            if part.once or client.stopping:
+                break
+    except SessionOver as over:
+        outcome, why = (STOPPED if over.stopped else FAILED), str(over)
+        if rounds and over.stopped and 0 < client.stop_ns <= now_ns():
+            outcome, why = COMPLETE, ""  # the curve says that this client leaves now
+    except asyncio.CancelledError:
+        outcome, why = STOPPED, "cancelled"
+        raise
+    except Exception as error:  # noqa: BLE001 -- a script's own error ends its session
+        outcome, why = FAILED, f"the script raised {type(error).__name__}: {error}"
+    finally:
+        live.alive -= 1
+        live.completed += outcome == COMPLETE
+        live.failed += outcome == FAILED
+        client.over = True
+        why = await _clean_up(client, part.last) or why
+        text = site.journal.text(why.encode("utf-8", "replace")) if why else 0
+        step = client.failed_at if outcome else 0
+        site.journal.note_at(session, client.attempts, Kind.DONE, outcome, step, text)
+    return outcome
+
+
+async def _script(client: Client, script: tuple[Step, ...] | Play) -> None:
+    if callable(script):
+        await script(client)
+        return
+    for number, step in enumerate(script):
+        client.failed_at = number
+        await _step(client, step)
+
+
+async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
+    """Clean-up steps, then the connection; what failed in it, or ""."""
+    failed = ""
+    stopping, client.stopping = client.stopping, False
+    for step in last:
+        try:
+            await _step(client, step)
+        except SessionOver as over:
+            failed = failed or f"clean-up {step.do}: {over}"
+    client.stopping = stopping
+    try:
+        await client.leave()
+    except SessionOver as over:
+        failed = failed or str(over)
+    return failed
+
+
+async def _step(client: Client, step: Step) -> None:
+    match step:
+        case steps.Connect():
+            await client.connect(step.present, ready=step.ready)
+        case steps.Send():
+            await client.send(step.text)
+        case steps.Run():
+            await client.run(step.count)
+        case steps.Await():
+            await client.await_event(step.event, step.within)
+        case steps.Echo():
+            await client.echo(step.text, step.within)
+        case steps.Hold():
+            await client.hold(step.lasts)
+        case steps.Ping():
+            await client.ping(step.within)
+        case steps.Close():
+            await client.close(step.code)
+        case steps.Http():
+            await client.http(step.method, step.service, step.path)
+        case _:
+            assert_never(step)
+
+
+def refuse(site: Site, session: int, why: str) -> None:
+    """A client that was planned and not let go, told in its own row."""
+    text = site.journal.text(why.encode())
+    site.journal.note_at(session, 0, Kind.DONE, STOPPED, 0, text)
+
+
+def make_client(
+    site: Site, part: Part, session: int, door: Door, identity: Identity, stop_ns: int
+) -> Client:
+    """The client of one row of the plan; `stop_ns` is absolute, 0 for none."""
+    return Client(
+        site, session, door, identity,
+        default=part.present, ladder=part.ladder, stop_ns=stop_ns,
+    )  # fmt: skip

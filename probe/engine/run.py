@@ -1,0 +1,191 @@
+"""One run from its first row to its last: lab, tokens, stages in order, the end.
+
+Whatever happens, the journal is closed with the word for how it ended: `complete`,
+`interrupted` (somebody stopped it), `aborted` (the target or its tokens could not be had),
+`crashed` (our own error). What was recorded until then stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from probe.auth.tokens import Tokens
+from probe.engine.http import Http
+from probe.engine.lab import LabProcess
+from probe.engine.restart import CommandRestarter, LabRestarter, Restarter
+from probe.engine.routes import make_routes, tls_options
+from probe.engine.site import Live, Site, make_site
+from probe.engine.stage import SKIPPED, Failed, StageRun, ask
+from probe.engine.watch import Watch
+from probe.errors import AuthError, ProbeError, RestartError
+from probe.history.journal import Journal
+from probe.history.records import Kind
+from probe.model.auth import Auth, FetchAuth
+from probe.wire.deadlines import wheel_of
+from probe.wire.route import make_context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from probe.model.dialect import Dialect
+    from probe.model.plan import Plan
+    from probe.model.target import Target
+    from probe.redact import Redactor
+
+How = Literal["complete", "interrupted", "aborted", "crashed"]
+Fault = Literal["", "auth", "restart", "lab", "internal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be run. `folder` is the run's own; `meta` goes into the history as it is."""
+
+    run_id: str
+    folder: Path
+    target: Target
+    dialect: Dialect
+    plan: Plan
+    redactor: Redactor
+    meta: dict[str, Any]
+    origin: str
+    files: Path
+    lab_secret: str = ""
+    defects: Sequence[str] = ()
+    keep: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, whose fault it was when not `complete`, and in which words."""
+
+    how: How
+    fault: Fault = ""
+    error: str = ""
+
+
+async def execute(
+    order: Order,
+    live: Live,
+    stop: asyncio.Event,
+    failed: Failed,
+) -> Ended:
+    """Run the plan. `failed(stage)` is asked for go or no-go; `stop` ends the run soon."""
+    journal = Journal(order.folder / "history", order.redactor, order.meta)
+    ended = Ended("crashed", "internal", "the run was cut off")
+    try:
+        await _inside(order, journal, live, stop, failed)
+        ended = Ended("interrupted" if stop.is_set() else "complete")
+    except AuthError as error:
+        ended = Ended("aborted", "auth", str(error))
+    except RestartError as error:
+        ended = Ended("aborted", "lab" if order.target.embedded else "restart", str(error))
+    except asyncio.CancelledError:
+        ended = Ended("interrupted")
+    except ProbeError:
+        raise
+    except Exception as error:
+        ended = Ended("crashed", "internal", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        words = order.redactor.text(ended.error)
+        journal.close(ended=ended.how, fault=ended.fault, error=words)
+    return Ended(ended.how, ended.fault, words)
+
+
+async def _inside(
+    order: Order,
+    journal: Journal,
+    live: Live,
+    stop: asyncio.Event,
+    failed: Failed,
+) -> None:
+    loop = asyncio.get_running_loop()
+    target = order.target
+    async with contextlib.AsyncExitStack() as stack:
+        lab = await _start_lab(order, stack) if target.embedded else None
+        address = lab.address if lab else ""
+        http = await stack.enter_async_context(Http(target, journal, order.run_id, address))
+        routes = make_routes(target, address)
+        site = make_site(
+            loop, wheel_of(loop), journal, order.redactor, target, order.dialect,
+            run_id=order.run_id, http=http, routes=routes, keep=order.keep, live=live,
+        )  # fmt: skip
+        watch = Watch(journal, live, lambda: lab.pid if lab else 0)
+        watch.start(loop)
+        stack.callback(watch.stop)
+        tokens = await stack.enter_async_context(
+            Tokens(
+                _auth(target.auth, address),
+                seed=order.plan.seed,
+                redactor=order.redactor,
+                origin=order.origin,
+                folder=order.files,
+                tls=make_context(tls_options(target.tls)),
+            )
+        )
+        restarter = _restarter(order, lab, http)
+        await _stages(order, site, tokens, restarter, stop, failed)
+        if lab and (words := lab.died()):
+            raise RestartError(words)
+
+
+async def _stages(
+    order: Order,
+    site: Site,
+    tokens: Tokens,
+    restarter: Restarter | None,
+    stop: asyncio.Event,
+    failed: Failed,
+) -> None:
+    closed = ""
+    for index, stage in enumerate(order.plan.stages):
+        if stop.is_set():
+            closed = closed or "interrupted"
+        if closed:
+            text = site.journal.text(closed.encode())
+            site.journal.note(Kind.STAGE, index, SKIPPED, 0, text)
+            continue
+        await StageRun(site, order.plan, stage, tokens, restarter, stop, failed).run()
+        if stage.stage.gate:
+            why = await ask(site.journal, failed, stage.name)
+            closed = f"{stage.name} has failed: {why}" if why else ""
+
+
+async def _start_lab(order: Order, stack: contextlib.AsyncExitStack) -> LabProcess:
+    lab = LabProcess(
+        order.lab_secret,
+        order.target.lab,
+        defects=order.defects,
+        seed=order.plan.seed,
+        ledger=order.folder / "lab.ledger.ndjson",
+        log=order.folder / "lab.log",
+    )
+    stack.push_async_callback(lab.stop)
+    within = order.target.restart.within
+    await lab.spawn()
+    await lab.announced(within)
+    await lab.ready(within)
+    return lab
+
+
+def _auth(auth: Auth, lab: str) -> Auth:
+    """The same with the lab's address put in; the lab is a token endpoint too."""
+    if isinstance(auth, FetchAuth):
+        return auth.model_copy(update={"url": auth.url.replace("{lab}", lab)})
+    return auth
+
+
+def _restarter(order: Order, lab: LabProcess | None, http: Http) -> Restarter | None:
+    within = order.target.restart.within
+    match order.target.restart.by:
+        case "lab":
+            assert lab is not None
+            return LabRestarter(lab, within)
+        case "command":
+            return CommandRestarter(order.target, http, order.redactor)
+        case "none":
+            return None

@@ -1,0 +1,235 @@
+"""One stage from its first trial to its last: what is done when, and when it ends early.
+
+Every wait has a bound: a trial ends when it has settled, when its last client is done, at
+the stage's budget, or when somebody stops the run. What ended it is written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from probe.clock import now_ns
+from probe.engine.http import HEALTHY
+from probe.engine.pace import Crowd
+from probe.engine.play import part_of
+from probe.errors import RestartError
+from probe.history.records import Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from probe.auth.identity import Identity
+    from probe.auth.tokens import Tokens
+    from probe.engine.restart import Restarter
+    from probe.engine.site import Site
+    from probe.history.journal import Journal
+    from probe.model.plan import Plan, StagePlan
+
+BEGIN, END, STOPPED, SKIPPED = range(4)
+SETTLED, GAVE_UP, NO_RESTART = range(3)
+_LEAD_NS: Final = 20_000_000
+_WATCH_S: Final = 0.01
+_HEALTH_TRIES: Final = 3
+_JUDGE_EVERY_NS: Final = 2_000_000_000
+
+Failed = Callable[[str], Awaitable[str]]
+"""Asks whoever judges whether a stage has failed by now: why, or ""."""
+
+
+async def ask(journal: Journal, failed: Failed, stage: str) -> str:
+    """Put what is recorded on disk, then let others judge the stage by it."""
+    journal.flush()
+    while not journal.drained:  # noqa: ASYNC110 -- a thread is at it, for milliseconds
+        await asyncio.sleep(0.002)
+    return await failed(stage)
+
+
+class StageRun:
+    """Runs one stage of a plan."""
+
+    def __init__(
+        self,
+        site: Site,
+        plan: Plan,
+        stage: StagePlan,
+        tokens: Tokens,
+        restarter: Restarter | None,
+        stop: asyncio.Event,
+        failed: Failed,
+    ) -> None:
+        self._site = site
+        self._stage = stage
+        self._rule = stage.stage
+        self._index = [each.name for each in plan.stages].index(stage.name)
+        self._parts = {
+            number: part_of(group, site)
+            for number, group in enumerate(plan.groups)
+            if group.stage == stage.name
+        }
+        self._tokens = tokens
+        self._restarter = restarter
+        self._stop = stop
+        self._failed = failed
+        self._trials = 0
+
+    async def run(self) -> None:
+        """All trials; RestartError where the target cannot be restarted."""
+        site, rule = self._site, self._rule
+        live = site.live
+        live.stage, live.trials = self._stage.name, self._stage.trials
+        self._note(BEGIN, "")
+        deadline = now_ns() + rule.budget
+        why = ""
+        try:
+            for trial in range(self._stage.trials):
+                why = self._why_stop(deadline) or await self._has_failed(between=True)
+                if why:
+                    break
+                live.trial = trial + 1
+                self._trials += 1
+                await self._trial(trial, deadline)
+        except RestartError as error:
+            why = str(error)
+            raise
+        except BaseException as error:
+            why = f"{type(error).__name__}"
+            raise
+        finally:
+            self._note(STOPPED if why else END, why)
+
+    def _note(self, flag: int, why: str) -> None:
+        text = self._site.journal.text(why.encode("utf-8", "replace")) if why else 0
+        self._site.journal.note(Kind.STAGE, self._index, flag, self._trials, text)
+
+    def _why_stop(self, deadline: int) -> str:
+        if self._stop.is_set():
+            return "interrupted"
+        return "the stage's budget was used up" if now_ns() >= deadline else ""
+
+    async def _has_failed(self, *, between: bool) -> str:
+        if not self._rule.abort_on_fail or (between and not self._trials):
+            return ""
+        return await ask(self._site.journal, self._failed, self._stage.name)
+
+    async def _trial(self, trial: int, deadline: int) -> None:
+        rows = self._stage.clients[self._stage.clients["trial"] == trial]
+        identities = await self._tokens.identities(
+            rows["identity"].tolist(), deadline_ns=deadline + self._rule.patience
+        )
+        if self._rule.activity == "preflight":
+            await self._preflight()
+        crowd = Crowd(self._site, self._parts)
+        asking = asyncio.Event()
+        polling: asyncio.Task[None] | None = None
+        try:
+            if self._rule.anchor == "restart":
+                assert self._restarter is not None
+                zero = await self._restarter.begin()
+                self._anchor(trial, zero)
+                restarting = asyncio.ensure_future(self._restarter.finish())
+            else:
+                zero = now_ns() + _LEAD_NS
+                self._anchor(trial, zero)
+                restarting = None
+            if self._rule.health_every is not None:
+                polling = asyncio.ensure_future(
+                    self._site.http.poll(self._rule.health_every, asking)
+                )
+            await self._let_in(crowd, rows, identities, zero, deadline, restarting, trial)
+        finally:
+            asking.set()
+            if polling is not None:
+                polling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await polling
+
+    def _anchor(self, trial: int, zero: int) -> None:
+        self._site.journal.note(Kind.ANCHOR, trial, 0, self._index, zero)
+
+    async def _let_in(
+        self,
+        crowd: Crowd,
+        rows: NDArray[np.void],
+        identities: list[Identity],
+        zero: int,
+        deadline: int,
+        restarting: asyncio.Future[None] | None,
+        trial: int,
+    ) -> None:
+        """Launch the trial's clients and watch until it is over; writes SETTLED."""
+        launching = asyncio.ensure_future(crowd.launch(rows, identities, zero))
+        flag, why = GAVE_UP, ""
+        judged = now_ns()
+        last = zero + self._stage.span_ns
+        try:
+            while not why:
+                await asyncio.sleep(_WATCH_S)
+                if restarting is not None and restarting.done() and restarting.exception():
+                    flag, why = NO_RESTART, str(restarting.exception())
+                elif restarting is None or restarting.done():
+                    if restarting is not None and crowd.settled(self._rule.settle.good):
+                        await asyncio.sleep(self._rule.settle.linger / 1e9)
+                        flag, why = SETTLED, "settled"
+                    elif launching.done() and not crowd.busy:
+                        flag, why = SETTLED, "all clients are done"
+                    elif launching.done() and now_ns() >= last:
+                        flag, why = SETTLED, "the last client was let go"
+                why = why or self._why_stop(deadline)
+                if not why and now_ns() - judged > _JUDGE_EVERY_NS:
+                    judged = now_ns()
+                    why = await self._has_failed(between=False)
+            launching.cancel()
+            crowd.halted = True
+            if self._stop.is_set() or now_ns() >= deadline:
+                crowd.stop()
+            await self._drain(crowd)
+        finally:
+            await self._clear(crowd, launching, restarting)
+            text = self._site.journal.text(why.encode("utf-8", "replace"))
+            self._site.journal.note(Kind.SETTLED, trial, flag, self._index, text)
+        if flag == NO_RESTART:
+            raise RestartError(why)
+
+    async def _drain(self, crowd: Crowd) -> None:
+        """Give sessions their patience, unless the run is stopped meanwhile."""
+        finishing = asyncio.ensure_future(crowd.finish(self._rule.patience))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({finishing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not finishing.done():
+                crowd.stop()
+            await finishing
+        finally:
+            stopping.cancel()
+
+    async def _clear(
+        self,
+        crowd: Crowd,
+        launching: asyncio.Future[None],
+        restarting: asyncio.Future[None] | None,
+    ) -> None:
+        for task in (launching, restarting):
+            if task is None:
+                continue
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RestartError):
+                await task
+        if crowd.busy:
+            crowd.stop()
+            await crowd.finish(1_000_000_000)
+
+    async def _preflight(self) -> None:
+        """Ask every service how it is; clients follow in the ordinary way."""
+        http = self._site.http
+        for index, name in enumerate(self._site.target.services):
+            for _ in range(_HEALTH_TRIES):
+                answer, state = await http.health(index, name)
+                if state == HEALTHY or self._stop.is_set():
+                    break
+                await asyncio.sleep(0.1)
+            if answer.status:
+                http.record_peer(index, name, answer)

@@ -1,0 +1,233 @@
+"""report.md: the worklog entry a team would write by hand after a run.
+
+The rule: text that came from a server or a file cannot leave its place. In prose and table
+cells every character that Markdown or HTML could act on is escaped, after line ends and
+controls were spelled out; text from the wire stands in a fence longer than any run of
+backticks in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from probe.report import figures, views
+from probe.report.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from probe.check.verdict import Check, Finding, Judgement
+
+ROWS_MAX: Final = 100
+FINDINGS_MAX: Final = 50
+WITNESSES_MAX: Final = 3
+_ACTIVE: Final = re.compile(r"[&<\\`*|~$#]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;"}
+_OPENS_BLOCK: Final = re.compile(r"^(\d*)(?=[-+=>\[]|(?<=\d)[.)](?:\s|$))")
+_TITLES: Final = {
+    "latency": ("Latency", ("stage", "phase")),
+    "restarts": ("Restarts", ("stage",)),
+    "recovery": ("Recovery", ("stage",)),
+    "everybody_in": ("Clients that retry", ("stage",)),
+    "success_since_restart": ("Success since the restart", ("stage",)),
+}
+# Of a restart the interval is shown and not its middle too: a row has to fit a page.
+_LEFT_OUT: Final = frozenset(
+    {
+        "zero_offset_s",
+        "first_healthy_interval_s",
+        "ws_good_estimate_s",
+        "gap_estimate_s",
+    }
+)
+
+
+def markdown(judgement: Judgement) -> str:
+    """The report; the same text for the same judgement."""
+    sections = [
+        _head(judgement),
+        _what_ran(judgement),
+        _checks(judgement.checks),
+        *(_part(key, value) for key, value in judgement.summary.items() if key != "counts"),
+        _findings(judgement.findings),
+        _fitness(judgement),
+        _again(judgement),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def escaped(text: object) -> str:
+    """Untrusted text as part of a line or a table cell, showing what it says.
+
+    A closing bracket is escaped where a link, an image or a definition would need it.
+    """
+    return _ACTIVE.sub(
+        lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), visible(text).strip()
+    )
+
+
+def line(text: object) -> str:
+    """The same at the start of a line, where it could open a quote, a list or a heading."""
+    return _OPENS_BLOCK.sub(r"\1\\", escaped(text))
+
+
+def fenced(lines: Iterable[object], language: str = "text") -> str:
+    """Untrusted lines as a code block that they cannot close."""
+    shown = [visible(one) for one in lines]
+    longest = max((len(run) for one in shown for run in re.findall(r"`+", one)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([fence + language, *shown, fence])
+
+
+def table(header: Sequence[str], body: Sequence[Sequence[object]]) -> str:
+    """A table with as many cells in each row as the header has; past the cap it says so."""
+    lines = [header, ["---"] * len(header)]
+    lines += [[escaped(cell) for cell in row] for row in body[:ROWS_MAX]]
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    more = len(body) - ROWS_MAX
+    return f"{text}\n\n{more:,} more rows are in the JSON files of the run." if more > 0 else text
+
+
+def _head(judgement: Judgement) -> str:
+    title = judgement.run.get("title")
+    lines = [f"# {judgement.headline}: {escaped(views.origin(judgement))}"]
+    if title:
+        lines += ["", line(title)]
+    lines += ["", f"**Verdict: {judgement.headline}** (exit code {judgement.exit_code})"]
+    reasons = [*judgement.reasons, *views.cut_short(judgement)]
+    if reasons:
+        lines += ["", "Why:", "", *(f"- {line(reason)}" for reason in reasons)]
+    figures_ = views.leading(judgement)
+    if figures_:
+        lines += ["", "Figures:", "", *(f"- {line(figure)}" for figure in figures_)]
+    return "\n".join(lines)
+
+
+def _what_ran(judgement: Judgement) -> str:
+    run = judgement.run
+    facts: dict[str, object] = {
+        "run": run.get("run_id"),
+        "scenario": run.get("scenario"),
+        "target": views.target(judgement),
+        "seed": run.get("seed"),
+        "plan": run.get("plan"),
+        "started (UTC)": run.get("started"),
+        "took": figures.duration(run.get("duration_s")),
+        "stages": run.get("stages"),
+        "complete": bool(run.get("complete", False)),
+        "interrupted": judgement.interrupted,
+    }
+    facts |= _flat(judgement.summary.get("counts"))
+    text = f"## What ran\n\n{_fact_table(facts)}"
+    evidence = _flat(judgement.authenticity)
+    if evidence:
+        text += f"\n\nEvidence that it ran:\n\n{_fact_table(evidence)}"
+    return text
+
+
+def _checks(checks: Sequence[Check]) -> str:
+    if not checks:
+        return "## Checks\n\nNo check was executed: nothing was judged."
+    header = [
+        "verdict", "check", "required", "evidence", "n",
+        "estimate", "95 % interval", "limit", "what it says", "smallest effect seen", "control",
+    ]  # fmt: skip
+    body = [
+        [
+            check.verdict,
+            check.id,
+            "yes" if check.required else "no",
+            check.evidence,
+            f"{check.n:,}",
+            figures.amount(check.estimate, check.unit),
+            figures.interval(check.interval, check.unit),
+            figures.amount(check.limit, check.unit),
+            check.message,
+            check.smallest or figures.MISSING,
+            check.control,
+        ]
+        for check in views.worst_first(checks)
+    ]
+    return f"## Checks\n\n{table(header, body)}"
+
+
+def _part(key: str, value: object) -> str:
+    """A part of the summary as a table; "" where it has no rows."""
+    title, labels = _TITLES.get(key, (escaped(figures.words(key)).capitalize(), ("stage", "name")))
+    rows = views.rows(value, labels)
+    if not rows:
+        return ""
+    keys = [name for name in views.columns(rows) if name not in _LEFT_OUT]
+    body = [[figures.cell(name, row.get(name)) for name in keys] for row in rows]
+    return f"## {title}\n\n{table([escaped(figures.words(name)) for name in keys], body)}"
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "## Findings\n\nNone."
+    sections = [_finding(finding) for finding in views.gravest_first(findings)[:FINDINGS_MAX]]
+    more = len(findings) - FINDINGS_MAX
+    if more > 0:
+        sections.append(f"{more:,} more findings are in verdict.json.")
+    return "\n\n".join(["## Findings", *sections])
+
+
+def _finding(finding: Finding) -> str:
+    check = f", check {escaped(finding.check)}" if finding.check else ""
+    parts = [
+        f"### {escaped(finding.code)}",
+        f"{finding.severity}, evidence: {finding.evidence}, seen {finding.count:,} times{check}",
+        line(finding.message),
+        f"Likely cause: {escaped(finding.cause or 'not known')}",
+    ]
+    for witness in finding.witness[:WITNESSES_MAX]:
+        head, *steps = views.witness_lines(witness)
+        parts += [f"Witness: {escaped(head)}", fenced(steps)]
+    more = len(finding.witness) - WITNESSES_MAX
+    if more > 0:
+        parts.append(f"{more:,} more witnesses are in verdict.json.")
+    if finding.reproduce:
+        parts += ["Again, just this:", fenced([finding.reproduce], "sh")]
+    return "\n\n".join(parts)
+
+
+def _fitness(judgement: Judgement) -> str:
+    fitness = judgement.fitness
+    lines = ["The probe's own machine was fit to judge."] if fitness.fit else []
+    lines += [f"- INVALID: {escaped(why)}" for why in fitness.invalid]
+    lines += [f"- tainted, timings are not judged: {escaped(why)}" for why in fitness.taints]
+    parts = ["## Fitness of the probe", "\n".join(lines)]
+    if fitness.figures:
+        parts.append(_fact_table(_flat(fitness.figures)))
+    return "\n\n".join(parts)
+
+
+def _again(judgement: Judgement) -> str:
+    command = views.run_again(judgement)
+    if not command:
+        return ""
+    return f"## Run it again\n\nThe same plan, from the same seed:\n\n{fenced([command], 'sh')}"
+
+
+def _fact_table(facts: Mapping[str, object]) -> str:
+    return table(
+        ["what", "value"], [[figures.words(k), figures.cell(k, v)] for k, v in facts.items()]
+    )
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, Any]:
+    """Maps within maps as dotted keys; a list of maps by its numbers."""
+    if not isinstance(value, Mapping):
+        return {}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping) and not {"missing", "estimate_s"} & item.keys():
+            flat |= _flat(item, f"{name}.")
+        elif isinstance(item, list | tuple) and any(isinstance(one, Mapping) for one in item):
+            flat |= _flat({str(number): one for number, one in enumerate(item)}, f"{name}.")
+        else:
+            flat[name] = item
+    return flat

@@ -1,0 +1,232 @@
+"""The judgement on one screen: verdict, leading figures, checks, findings, where the rest is.
+
+The rule: no line is wider than the console, a passing run fits 24 lines and a failing one 40;
+what is left out is counted and stands in report.md. All text goes into rich as `Text`, so
+that nothing in it is read as markup, and is made visible first. Colour only repeats what a
+word says already.
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from probe.check.verdict import Outcome
+from probe.report import figures, views
+from probe.report.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from probe.check.verdict import Check, Finding, Judgement, Witness
+
+COLOURS: Final = {
+    Outcome.PASS: "green",
+    Outcome.FAIL: "red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.SKIPPED: "yellow",
+    Outcome.ERROR: "magenta",
+    Outcome.INVALID: "magenta",
+}
+STEPS_MAX: Final = 6
+COMMAND_LINES_MAX: Final = 3
+_INDENT: Final = "  "
+
+
+def show(judgement: Judgement, console: Console, folder: Path | None = None) -> None:
+    """Print the summary; without colours where the console has none."""
+    for line in screen(judgement, console, folder):
+        console.print(line)
+
+
+def screen(judgement: Judgement, console: Console, folder: Path | None = None) -> list[Text]:
+    """The summary as lines no wider than the console."""
+    page = _Page(console)
+    colour = COLOURS[judgement.verdict]
+    seed = judgement.run.get("seed")
+    parts = [
+        views.origin(judgement),
+        *([f"seed {seed}"] if seed is not None else []),
+        figures.duration(judgement.run.get("duration_s")),
+    ]
+    page.add(
+        Text(judgement.headline, f"bold {colour}").append(
+            f"  {page.safe('  '.join(parts))}", "bold"
+        )
+    )
+    for reason in views.why(judgement)[:3]:
+        page.text(reason, lines_max=2, style=colour)
+    for line in views.leading(judgement)[:5]:
+        page.text(line, lines_max=1 if " restart" in line else 2)
+    page.blank()
+    _add_checks(page, judgement.checks, 11 if judgement.findings else 13)
+    _add_findings(page, judgement.findings)
+    page.blank()
+    page.text(_fitness(judgement), lines_max=2, style="" if judgement.fitness.fit else "magenta")
+    if folder is not None:
+        page.text(f"{folder}/  (report.md, verdict.json)", lines_max=3, style="dim")
+    return page.lines
+
+
+class _Page:
+    """Lines for one console; every text on it is safe and fits."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._ascii_only = not console.encoding.lower().startswith("utf")
+        self.width = console.width
+        self.lines: list[Text] = []
+
+    def safe(self, text: object) -> str:
+        return visible(text, ascii_only=self._ascii_only)
+
+    def wrap(self, text: Text, width: int, lines_max: int) -> list[Text]:
+        """Lines of at most `width` cells; where lines are left out the last ends in "..."."""
+        lines = list(text.wrap(self._console, max(1, width), overflow="fold"))
+        for line in lines:
+            line.rstrip()
+        if len(lines) > lines_max:
+            lines = lines[:lines_max]
+            lines[-1].truncate(max(0, width - 3))
+            lines[-1].append("...")
+        return lines
+
+    def add(self, text: Text, *, lines_max: int = 2, indent: str = "") -> None:
+        for line in self.wrap(text, self.width - len(indent), lines_max):
+            self.lines.append(Text(indent) + line)
+
+    def text(self, text: str, *, lines_max: int = 1, style: str = "", indent: str = "") -> None:
+        self.add(Text(self.safe(text), style), lines_max=lines_max, indent=indent)
+
+    def blank(self) -> None:
+        if self.lines and self.lines[-1].plain:
+            self.lines.append(Text())
+
+    def beside(self, cells: Sequence[tuple[str, str, int, int]]) -> list[Text]:
+        """Cells (text, style, width, lines_max) in one row of columns, two blanks between."""
+        columns = [
+            self.wrap(Text(self.safe(text), style), width, lines_max)
+            for text, style, width, lines_max in cells
+        ]
+        rows = []
+        for parts in zip_longest(*columns, fillvalue=Text()):
+            row = Text()
+            for part, (_, _, width, _) in zip(parts, cells, strict=True):
+                row.append_text(part).append(" " * (width - cell_len(part.plain) + 2))
+            row.rstrip()
+            rows.append(row)
+        return rows
+
+
+def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
+    if not checks:
+        page.text("No check was executed: nothing was judged.")
+        return
+    ordered = views.worst_first(checks)
+    verdict_width = max(len(check.verdict) for check in checks)
+    id_width = min(max(len(page.safe(check.id)) for check in checks), page.width * 2 // 5)
+    message_width = page.width - verdict_width - id_width - 4
+    # Passes give way first: they need the fewest words.
+    for pass_lines_max in (3, 2, 1):
+        blocks = [
+            page.beside(
+                [
+                    (check.verdict, COLOURS[check.verdict], verdict_width, 1),
+                    (check.id, "", id_width, 2),
+                    (_told(check), "", message_width, _lines_max(check, pass_lines_max)),
+                ]
+            )
+            for check in ordered
+        ]
+        if sum(map(len, blocks)) <= lines_max:
+            break
+    for place, block in enumerate(blocks):
+        lines_max -= len(block)
+        if lines_max < 0:
+            page.text(f"... and {_counted(ordered[place:])}")
+            return
+        page.lines += block
+
+
+def _told(check: Check) -> str:
+    optional = "" if check.required else "not required; "
+    return f"{optional}{check.evidence}, n {check.n:,}: {check.message}"
+
+
+def _lines_max(check: Check, pass_lines_max: int) -> int:
+    return pass_lines_max if check.verdict is Outcome.PASS else 3
+
+
+def _counted(checks: Sequence[Check]) -> str:
+    """How many are left out, by verdict: 12 more checks: 2 FAIL, 10 PASS."""
+    count: dict[str, int] = {}
+    for check in checks:
+        count[check.verdict] = count.get(check.verdict, 0) + 1
+    parts = ", ".join(f"{n} {verdict}" for verdict, n in count.items())
+    return f"{len(checks)} more checks: {parts}"
+
+
+def _add_findings(page: _Page, findings: Sequence[Finding]) -> None:
+    if not findings:
+        return
+    first, *others = views.gravest_first(findings)
+    page.blank()
+    page.text(
+        f"{first.code} ({first.severity}, {first.count:,} seen): {first.message}", lines_max=3
+    )
+    if first.witness:
+        _add_witness(page, first.witness[0])
+    if first.cause:
+        page.text(f"likely cause: {first.cause}", lines_max=2, indent=_INDENT)
+    if first.reproduce:
+        _add_command(page, first.reproduce)
+    for other in others[:2]:
+        page.text(
+            f"{other.code} ({other.severity}, {other.count:,} seen): {other.message}", lines_max=2
+        )
+    if others[2:]:
+        page.text(f"... and {len(others) - 2} more findings in report.md")
+
+
+def _add_witness(page: _Page, witness: Witness) -> None:
+    """Up to 6 steps: notes give way first, then the middle; how it ended always shows."""
+    shown = list(witness.steps)
+    if len(shown) > STEPS_MAX:
+        shown = [step for step in shown[:-1] if step.who != "note"] + shown[-1:]
+    if len(shown) > STEPS_MAX:
+        shown = shown[: STEPS_MAX - 3] + shown[-3:]
+    cut = len(witness.steps) - len(shown)
+    count = f", {len(shown)} of {len(witness.steps)} steps" if cut else ""
+    head = f"session {witness.session}, attempt {witness.attempt}, endpoint {witness.endpoint}"
+    page.text(f"{head}{count}:", indent=_INDENT)
+    for step in shown:
+        text = f"{figures.offset(step.at_s):>9} {step.who:<6} {step.what}"
+        page.text(text, style="cyan", indent=_INDENT)
+
+
+def _add_command(page: _Page, command: str) -> None:
+    """Wrapped as a shell reads it: every line but the last ends in a backslash."""
+    lines = page.wrap(Text(page.safe(command)), page.width - 4, 99)
+    if len(lines) > COMMAND_LINES_MAX:
+        # Half a command is worse than none.
+        page.text("again: the command is in report.md", indent=_INDENT)
+        return
+    for line in lines[:-1]:
+        page.lines.append(Text(_INDENT) + line + Text(" \\"))
+    page.lines.append(Text(_INDENT) + lines[-1])
+
+
+def _fitness(judgement: Judgement) -> str:
+    fitness = judgement.fitness
+    if fitness.fit:
+        figures_ = {k: v for k, v in fitness.figures.items() if isinstance(v, int | float)}
+        told = f": {figures.cell('figures', figures_)}" if figures_ else ""
+        return f"fitness: the probe's machine was fit to judge{told}"
+    kind = "unfit" if fitness.invalid else "tainted, so timings are not judged"
+    return f"fitness: {kind}: {'; '.join(fitness.invalid + fitness.taints)}"

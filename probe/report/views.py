@@ -1,0 +1,212 @@
+"""What several reports show, drawn from a judgement once: rows, leading figures, the way back.
+
+The summary is open: a stage that did not produce a part leaves it out, and then it is not
+shown. Nothing is judged here; a bound that is printed is that of the counts beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from probe.check.verdict import Outcome
+from probe.report import figures
+from probe.report.visible import visible
+from probe.stats.rates import clopper_pearson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from probe.check.verdict import Check, Finding, Judgement, Witness
+
+Row = dict[str, Any]
+STEPS_MAX: Final = 40
+_WORST_FIRST: Final = (
+    Outcome.FAIL,
+    Outcome.ERROR,
+    Outcome.INVALID,
+    Outcome.INCONCLUSIVE,
+    Outcome.SKIPPED,
+    Outcome.PASS,
+)
+_GRAVEST_FIRST: Final = ("critical", "major", "minor", "info")
+
+
+def worst_first(checks: Iterable[Check]) -> list[Check]:
+    """What needs a reader comes first; within that, required before the rest, as judged."""
+    return sorted(checks, key=lambda c: (_WORST_FIRST.index(c.verdict), not c.required))
+
+
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings by severity, otherwise as judged."""
+    return sorted(findings, key=lambda finding: _GRAVEST_FIRST.index(finding.severity))
+
+
+def rows(value: object, labels: Sequence[str] = ()) -> list[Row]:
+    """A part of the summary as flat rows, whether it is a list of maps or maps by name.
+
+    `{"boot": {"tcp": {"n": 3}}}` with labels ("stage", "phase") is one row
+    `{"stage": "boot", "phase": "tcp", "n": 3}`; fewer levels take the last labels.
+    """
+    return [
+        {**dict(zip(labels[max(0, len(labels) - len(path)) :], path, strict=False)), **row}
+        for path, row in _walk(value)
+    ]
+
+
+def columns(table: Sequence[Row]) -> list[str]:
+    """The keys that any row has, in the order in which they first appear."""
+    return list(dict.fromkeys(key for row in table for key in row))
+
+
+def why(judgement: Judgement) -> tuple[str, ...]:
+    """The reasons that no line of the checks tells by itself, then what cut the run short."""
+    told = {f"{check.id}: {check.message}" for check in judgement.checks}
+    return (*(reason for reason in judgement.reasons if reason not in told), *cut_short(judgement))
+
+
+def cut_short(judgement: Judgement) -> tuple[str, ...]:
+    """Why this is not the whole of the run that was planned, if so."""
+    lines = []
+    if judgement.interrupted:
+        lines.append("the run was interrupted: this judges what had happened by then")
+    if not judgement.run.get("complete", False):
+        lines.append("the run is incomplete: its files do not say that it ended")
+    return tuple(lines)
+
+
+def leading(judgement: Judgement) -> list[str]:
+    """The figures a reader wants first, a line each; none where nothing was counted."""
+    summary = judgement.summary
+    lines = _restart_lines(rows(summary.get("restarts"), ("stage",)))
+    missed = sum(row.get("failed_restarts") or 0 for row in rows(summary.get("recovery")))
+    if missed:
+        lines.append(f"restarts that were asked for and did not take place: {missed}")
+    counts = summary.get("counts")
+    if isinstance(counts, Mapping) and counts:
+        lines.append(_counts_line(counts))
+    return lines
+
+
+def origin(judgement: Judgement) -> str:
+    """Scenario and target: "cold_start -> lab"."""
+    run = judgement.run
+    return f"{run.get('scenario') or 'unnamed'} -> {run.get('target') or 'no target'}"
+
+
+def target(judgement: Judgement) -> str:
+    """The target's name; the lab that the probe brings along is marked."""
+    mark = " (embedded)" if judgement.run.get("embedded") else ""
+    return f"{judgement.run.get('target') or 'no target'}{mark}"
+
+
+def run_again(judgement: Judgement) -> str:
+    """The command that plays the same plan; "" where the run does not tell its scenario."""
+    run = judgement.run
+    if not run.get("scenario"):
+        return ""
+    parts = ["probe", "run", str(run["scenario"])]
+    if run.get("target"):
+        parts += ["--target", str(run["target"])]
+    if run.get("seed") is not None:
+        parts += ["--seed", str(run["seed"])]
+    return shlex.join(parts)
+
+
+def witness_head(witness: Witness) -> str:
+    """Which case it was; untrusted parts as they came."""
+    return (
+        f"session {witness.session}, attempt {witness.attempt}, stage {witness.stage}, "
+        f"endpoint {witness.endpoint}, began {witness.began}"
+    )
+
+
+def witness_lines(witness: Witness) -> list[str]:
+    """The case a line each, `+2.31 ms server HTTP/1.1 503`, safe to show."""
+    lines = [visible(witness_head(witness))]
+    lines += [
+        f"{figures.offset(step.at_s):>10} {step.who:<6} {visible(step.what)}"
+        for step in witness.steps[:STEPS_MAX]
+    ]
+    if len(witness.steps) > STEPS_MAX:
+        lines.append(f"... and {len(witness.steps) - STEPS_MAX} more steps")
+    return lines
+
+
+def _walk(value: object, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Row]]:
+    match value:
+        case Mapping() if value and all(_holds_rows(inner) for inner in value.values()):
+            return [row for key, inner in value.items() for row in _walk(inner, (*path, str(key)))]
+        case Mapping() if value:
+            return [(path, dict(value))]
+        case list() | tuple():
+            return [(path, dict(item)) for item in value if isinstance(item, Mapping)]
+        case _:
+            return []
+
+
+def _holds_rows(value: object) -> bool:
+    """Whether this is a level above rows: a map that is no quantile, or a list of maps."""
+    if isinstance(value, Mapping):
+        return not {"missing", "estimate_s"} & value.keys()
+    return isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value)
+
+
+def _restart_lines(restarts: Sequence[Row]) -> list[str]:
+    """Of each stage by itself: restarts of different stages are no repeats of each other."""
+    stages = list(dict.fromkeys(row.get("stage") for row in restarts))
+    lines = []
+    for stage in stages:
+        prefix = f"{stage}: " if len(stages) > 1 else ""
+        own = [row for row in restarts if row.get("stage") == stage]
+        lines += [f"{prefix}{line}" for line in _stage_lines(own)]
+    return lines
+
+
+def _stage_lines(restarts: Sequence[Row]) -> list[str]:
+    first = _column(restarts, "first_good_session_s")
+    # Where nobody retries there is nobody to wait for.
+    retried = [row for row in restarts if row.get("retrying_clients") != 0]
+    everybody = _column(retried, "everybody_in_s")
+    lines = []
+    if first:
+        n, k = len(first), sum(map(math.isfinite, first))
+        bound = clopper_pearson(k, n, side="lower").low
+        lines.append(f"{k} of {n} restarts recovered; {figures.at_least(bound)} at 95 % confidence")
+        lines.append(_spread_line("first good session", first))
+    if everybody:
+        lines.append(_spread_line("everybody in", everybody))
+    return lines
+
+
+def _column(table: Sequence[Row], key: str) -> list[float]:
+    """Seconds of the rows that speak of it; infinite where it did not happen."""
+    values = [row[key] for row in table if key in row]
+    return [
+        float(value) if isinstance(value, int | float) and math.isfinite(value) else math.inf
+        for value in values
+    ]
+
+
+def _spread_line(name: str, seconds: Sequence[float]) -> str:
+    """Median and extremes by nearest rank; what was not seen ranks as infinite."""
+    ranked = sorted(seconds)
+    middle = ranked[math.ceil(len(ranked) / 2) - 1]
+    texts = [figures.duration(s) if math.isfinite(s) else "not seen" for s in (middle, *ranked)]
+    return f"{name} after a restart: median {texts[0]}, from {texts[1]} to {texts[-1]}"
+
+
+def _counts_line(counts: Mapping[str, Any]) -> str:
+    parts = []
+    for key, value in counts.items():
+        if isinstance(value, Mapping):
+            text = figures.cell(key, value)
+            if text and key == "outcomes":
+                parts.append(f"ended: {text}")
+            elif text:
+                parts.append(f"{figures.words(key)}: {text}")
+        else:
+            parts.append(f"{figures.cell(key, value)} {figures.words(key)}")
+    return "; ".join(parts)

@@ -1,0 +1,62 @@
+"""The only room of the judging wing that touches the disk.
+
+The rule: a reader never sees half a file. Each report is written beside its place and then
+renamed over it; verdict.json comes last, so that where it stands, the others do too.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from probe.report.document import document, json_bytes, summary
+from probe.report.junit import junit_xml
+from probe.report.markdown import markdown
+
+if TYPE_CHECKING:
+    from probe.check.verdict import Judgement
+
+SUMMARY: Final = "summary.json"
+JUNIT: Final = "junit.xml"
+REPORT: Final = "report.md"
+VERDICT: Final = "verdict.json"
+
+
+def write_reports(
+    judgement: Judgement, folder: Path, *, step_summary: Path | None = None
+) -> tuple[Path, ...]:
+    """Write the four reports into `folder`, which exists, and tell their paths.
+
+    `step_summary` is a file that the Markdown is appended to (a CI system's summary page).
+    All is rendered before the first byte is written. Raises OSError.
+    """
+    report = markdown(judgement).encode()
+    files = {
+        SUMMARY: json_bytes(summary(judgement)),
+        JUNIT: junit_xml(judgement),
+        REPORT: report,
+        VERDICT: json_bytes(document(judgement)),
+    }
+    paths = tuple(_replace(folder / name, data) for name, data in files.items())
+    if step_summary is not None:
+        with step_summary.open("ab") as stream:
+            stream.write(report)
+    return paths
+
+
+def _replace(path: Path, data: bytes) -> Path:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)  # mkstemp leaves it to the owner alone; reports are for everybody
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,420 @@
+"""One WebSocket connection on a bare `asyncio.Protocol`.
+
+Theory of operation. `dialing.dial` makes a `Connection`, which is the protocol of the socket
+from its first byte to its last. Up to the 101 an `Opening` works in its place, which is
+dropped then, so that a connection that idles costs little. Everything happens in callbacks
+of the loop, which read the clock first and then work.
+
+    phase     leaves by
+    RESOLVE   the resolver's answer
+    TCP       connection_made
+    PROXY     the proxy's 2xx                      (only with a proxy)
+    TLS       the end of start_tls                 (only wss)
+    UPGRADE   a 101 that answers the request
+    OPEN      the end; READY is set by the owner, who knows what the service calls ready
+
+The rule: exactly one END row per DIAL, whatever happens, written by `finish` and nothing
+else. Rows SENT and HEAD carry their own stamps but are written when it is known whether
+their texts are to be kept, so rows are not strictly in order of time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from websockets.frames import Frame, Opcode
+
+from probe.clock import now_ns
+from probe.history.records import Kind, Outcome, Phase
+from probe.wire.ends import End, end_of_error
+from probe.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode
+from probe.wire.reference import REFUSED_CLOSE
+from probe.wire.response import Response, parse_head
+
+if TYPE_CHECKING:
+    from websockets.extensions import Extension
+
+    from probe.history.journal import Journal
+    from probe.redact import Redactor
+    from probe.wire.deadlines import Deadline, Wheel
+    from probe.wire.ends import Limits, Listener
+    from probe.wire.opening import Opening
+
+REASON_BYTES_MAX: Final = 123
+PONG_BACKLOG_MAX: Final = 1024 * 1024
+_SENT: Final = 0
+_RECEIVED: Final = 1
+_PROTOCOL_ERROR: Final = 1002
+_NO_CODE: Final = 1005
+_TOO_BIG: Final = 1009
+
+
+class TlsInfo(NamedTuple):
+    """What TLS agreed on; `fingerprint` is the SHA-256 of the peer's certificate, in hex."""
+
+    version: str
+    cipher: str
+    fingerprint: str
+
+
+class Connection(asyncio.Protocol):
+    """One attempt and, if it succeeds, one connection; made by `dial`.
+
+    `phase` is how far it came (the owner sets READY), `end` how it ended (None before).
+    Sending returns the stamp taken right before the write, or 0 when nothing was sent
+    because the connection is not open or is closing.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_broken",
+        "_deflate",
+        "_fd",
+        "_final",
+        "_frames",
+        "_head",
+        "_limits",
+        "_quiet",
+        "_timer",
+        "_wheel",
+        "end",
+        "journal",
+        "listener",
+        "op",
+        "opening",
+        "phase",
+        "redactor",
+        "session",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        listener: Listener,
+        journal: Journal,
+        session: int,
+        op: int,
+        redactor: Redactor,
+        limits: Limits,
+        wheel: Wheel,
+    ) -> None:
+        self.listener = listener
+        self.journal = journal
+        self.session = session
+        self.op = op
+        self.redactor = redactor
+        self.opening: Opening | None = None
+        self.transport: asyncio.Transport | None = None
+        self.phase = Phase.RESOLVE
+        self.end: End | None = None
+        self._limits = limits
+        self._wheel = wheel
+        self._frames: FrameReader | None = None
+        self._deflate: Extension | None = None
+        self._head = b""
+        self._timer: Deadline | None = None
+        self._quiet = True
+        self._asked = False
+        self._broken: OSError | None = None
+        self._fd = -1
+        self._final: End | None = None
+
+    # What the owner sees.
+
+    @property
+    def opened(self) -> bool:
+        """Whether a right 101 was received, also when all is over by now."""
+        return self._frames is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over; `end` says how."""
+        return self.end is not None
+
+    @property
+    def response(self) -> Response | None:
+        """The 101's head, read anew from its kept bytes; None before it."""
+        return parse_head(self._head) if self._head else None
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol the peer chose; None for none."""
+        chosen = self.response.all(b"sec-websocket-protocol") if self.response else []
+        return chosen[0].decode("ascii") if chosen else None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written but not yet taken by the kernel."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
+    @property
+    def local_address(self) -> tuple[str, int] | None:
+        """Our host and port; None without a socket."""
+        return self._address("sockname")
+
+    @property
+    def peer_address(self) -> tuple[str, int] | None:
+        """Host and port that TCP is connected to (with a proxy, the proxy's)."""
+        return self._address("peername")
+
+    def _address(self, which: str) -> tuple[str, int] | None:
+        if self.transport is None or self.end is not None:
+            return None
+        host, port, *_ = self.transport.get_extra_info(which)
+        return host, port
+
+    @property
+    def tls_info(self) -> TlsInfo | None:
+        """What TLS agreed on; None for plain ws and once it is over."""
+        if self.transport is None or self.end is not None:
+            return None
+        tls = self.transport.get_extra_info("ssl_object")
+        if tls is None:
+            return None
+        fingerprint = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+        return TlsInfo(tls.version() or "", tls.cipher()[0], fingerprint)
+
+    def send_text(self, payload: bytes) -> int:
+        """Send one text message (the caller vouches for UTF-8)."""
+        return self.send_raw(self._message(TEXT, payload))
+
+    def send_binary(self, payload: bytes) -> int:
+        """Send one binary message."""
+        return self.send_raw(self._message(BINARY, payload))
+
+    def ping(self, payload: bytes = b"") -> int:
+        """Send a Ping of at most 125 bytes; the answer comes as `Listener.pong`."""
+        return self.send_raw(encode(PING, payload))
+
+    def send_raw(self, data: bytes) -> int:
+        """Write bytes as they are: part of a frame, several frames, or what is no frame."""
+        if self._frames is None or self._frames.stopped or self._asked:
+            return 0
+        return self.put(data)
+
+    def close(self, code: int = 1000, reason: bytes = b"") -> None:
+        """Begin the closing handshake; `Listener.ended` tells its end.
+
+        `code` 0 sends a Close without one. An attempt that is not open yet is dropped.
+        Raises ValueError for a reason over 123 bytes.
+        """
+        if len(reason) > REASON_BYTES_MAX:
+            raise ValueError(f"a close reason has at most {REASON_BYTES_MAX} bytes")
+        if self._frames is None:
+            self.abort()
+        elif not self._asked and not self._frames.stopped:
+            self._asked = True
+            self._send_close(code, reason)
+            self._arm(self._limits.close_ns)
+
+    def abort(self) -> None:
+        """Drop the connection now, without a Close; what is unsent is lost."""
+        outcome = Outcome.CANCELLED if self._frames is None else Outcome.NORMAL
+        detail = "dropped by us without a Close"
+        self.finish(now_ns(), End(outcome, self.phase, detail=detail, by="us"))
+
+    def pause(self) -> None:
+        """Read no more from the socket; what was read already is still delivered."""
+        if self.transport is not None and self.end is None:
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again after `pause`."""
+        if self.transport is not None and self.end is None:
+            self.transport.resume_reading()
+
+    def put(self, data: bytes) -> int:
+        """Write now; the stamp right before it, or 0 when the socket is broken.
+
+        Past the transport while nothing waits in it: it would hold the bytes back to the end
+        of the loop's turn, which under a herd is milliseconds after the stamp. (TLS has no
+        way past.) An error is not judged here, since what the peer sent before it can still
+        be read; but it is kept, because the kernel tells it only once.
+        """
+        transport = self.transport
+        if transport is None:
+            return 0
+        stamp = now_ns()
+        if self._fd >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
+            try:
+                done = os.write(self._fd, data)
+            except BlockingIOError:
+                done = 0
+            except OSError as error:
+                self._broken = error
+                return 0
+            if done == len(data):
+                return stamp
+            data = data[done:]
+        transport.write(data)
+        return stamp
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """TCP stands; uvloop's transports do all that asyncio's do, but are no subclass."""
+        stamp = now_ns()
+        if self.opening is None or self.opening.expired:
+            transport.abort()
+            return
+        self.attach(transport, transport.get_extra_info("socket").fileno())
+        try:
+            self.opening.connected(stamp, transport)
+        except Exception as error:
+            # The loop would log this and leave the attempt to its deadline.
+            self.finish(stamp, end_of_error(error, self.phase))
+            raise
+
+    def data_received(self, data: bytes) -> None:
+        """Stamp, then read."""
+        stamp = now_ns()
+        if self.opening is not None:
+            self.opening.read(stamp, data)
+        elif self._frames is not None:
+            self._read(stamp, data)
+
+    def eof_received(self) -> None:
+        """The peer has ended its side; the transport closes itself."""
+        self._dropped(now_ns(), None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone: by reset, by TLS, by our own doing, or by an error of ours."""
+        if self.transport is not None:  # else it came too late to be ours
+            self._dropped(now_ns(), exc)
+            self.transport = None
+
+    def attach(self, transport: asyncio.Transport, fd: int) -> None:
+        """Speak through `transport`; `fd` is its socket, or -1 where bytes must not pass it."""
+        self.transport = transport
+        self._fd = fd
+
+    # Between the 101 and the end.
+
+    def open(
+        self, stamp: int, head: bytes, rest: bytes, limit: int, deflate: Extension | None
+    ) -> None:
+        """The upgrade is answered by `head`; `rest` came in the same chunk behind it."""
+        self.opening = None
+        self.phase = Phase.OPEN
+        self._head = head
+        self._deflate = deflate
+        self._frames = FrameReader(limit, deflate)
+        if rest:
+            self._read(stamp, rest)
+
+    def _read(self, stamp: int, data: bytes) -> None:
+        if self._quiet:
+            self._quiet = False
+            self.journal.row(stamp, self.session, self.op, Kind.FIRST, 0, len(data))
+        assert self._frames is not None
+        self._frames.feed(stamp, data, self.listener.message, self)
+
+    def on_odd(self, t_ns: int, event: tuple[int, int, bytes]) -> None:
+        """A control frame or a failure, from the frame reader."""
+        kind, code, payload = event
+        if kind == PING:
+            # A peer that floods and does not read gets no more answers than fit the bound.
+            if self.buffered < PONG_BACKLOG_MAX:
+                self.send_raw(encode(PONG, payload))
+            self.listener.pinged(t_ns, payload)
+        elif kind == PONG:
+            self.listener.pong(t_ns, payload)
+        elif kind == CLOSE:
+            self._closed_by_peer(t_ns, code, payload)
+        else:
+            self._failed(t_ns, kind, code, payload.decode())
+
+    def _closed_by_peer(self, stamp: int, code: int, reason: bytes) -> None:
+        self._note_close(stamp, _RECEIVED, code, reason)
+        if self._asked:
+            self._final = End(Outcome.NORMAL, self.phase, code, reason, by="us")
+        else:
+            self._final = End(Outcome.CLOSED, self.phase, code, reason)
+            self._send_close(0 if code == _NO_CODE else code, b"")
+        # RFC 6455 section 7.1.1: the server ends TCP first.
+        self._arm(self._limits.linger_ns)
+
+    def _failed(self, stamp: int, kind: int, code: int, why: str) -> None:
+        """Section 7.1.7: tell the peer why, and do not wait for it."""
+        outcome, said = Outcome.PROTOCOL_ERROR, code
+        if kind == REFUSED_CLOSE:
+            self._note_close(stamp, _RECEIVED, code, b"")
+            why, said = f"close code {code} is not allowed on the wire", _PROTOCOL_ERROR
+        elif code == _TOO_BIG:
+            outcome = Outcome.TOO_LARGE
+        if not self._asked:
+            self._send_close(said, b"")
+        self.finish(stamp, End(outcome, self.phase, code, detail=why), flush=True)
+
+    def _send_close(self, code: int, reason: bytes) -> None:
+        stamp = self.put(encode(CLOSE, code.to_bytes(2) + reason if code else b""))
+        if stamp:
+            self._note_close(stamp, _SENT, code or _NO_CODE, reason)
+
+    def _note_close(self, stamp: int, direction: int, code: int, reason: bytes) -> None:
+        text = self.journal.text(reason, self.redactor) if reason else 0
+        self.journal.row(stamp, self.session, self.op, Kind.CLOSE, direction, code, text)
+
+    def _message(self, opcode: int, payload: bytes) -> bytes:
+        if self._deflate is None:
+            return encode(opcode, payload)
+        return Frame(Opcode(opcode), payload).serialize(mask=True, extensions=[self._deflate])
+
+    # The end.
+
+    def _arm(self, after_ns: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._wheel.add(now_ns() + after_ns, self._expire)
+
+    def _expire(self) -> None:
+        end = End(Outcome.TIMEOUT, self.phase, detail="no answer to our Close", by="timeout")
+        self.finish(now_ns(), self._final or end)
+
+    def _dropped(self, stamp: int, error: Exception | None) -> None:
+        """TCP has ended, by a FIN (None) or by an error."""
+        if self.end is not None:
+            return
+        error = error or self._broken
+        if self.opening is not None:
+            self.opening.dropped(stamp, error)
+        elif self._final is not None:
+            self.finish(stamp, self._final)
+        else:
+            end = (
+                end_of_error(error, self.phase)
+                if error
+                else End(Outcome.EOF, self.phase, by="drop")
+            )
+            if self._asked and end.by == "drop":
+                detail = f"the peer ended TCP ({end.outcome.name}) without answering our Close"
+                end = End(Outcome.NORMAL, self.phase, detail=detail, by="us")
+            self.finish(stamp, end)
+
+    def finish(self, stamp: int, end: End, *, flush: bool = False) -> None:
+        """Write END, once; let go of the socket (`flush`: after what is written)."""
+        if self.end is not None:
+            return
+        detail = self.redactor.text(end.detail) if end.detail else ""
+        if detail != end.detail:
+            end = End(end.outcome, end.phase, end.code, end.reason, detail, end.by)
+        self.end = end
+        opening, self.opening = self.opening, None
+        text = self.journal.text(detail.encode("utf-8", "surrogateescape")) if detail else 0
+        if opening is not None:
+            opening.settle(kept=True)
+        self.journal.row(stamp, self.session, self.op, Kind.END, end.phase, end.outcome, text)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.transport is not None:
+            if flush:
+                self.transport.close()
+            else:
+                self.transport.abort()
+        if self._frames is not None:
+            self._frames.stopped = True
+            self.listener.ended(stamp, end)

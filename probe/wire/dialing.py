@@ -1,0 +1,186 @@
+"""`dial`: from a route to an open connection or to the exact reason why there is none.
+
+The rule: the journal has one END for every DIAL, also when the caller is cancelled or the
+program is wrong. No task and no timer of the loop is made per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from probe.clock import now_ns
+from probe.history.records import Kind, Outcome, Phase
+from probe.wire.connection import Connection
+from probe.wire.deadlines import wheel_of
+from probe.wire.ends import End, Limits, end_of_error
+from probe.wire.opening import Opening
+
+if TYPE_CHECKING:
+    from probe.history.journal import Journal
+    from probe.redact import Redactor
+    from probe.wire.ends import Listener
+    from probe.wire.request import Facts
+    from probe.wire.route import Route
+
+DnsCache = dict[tuple[str, int], list[tuple[str, int]]]
+_NO_LIMITS = Limits()
+_PROXY_FAULTS = frozenset((Outcome.RESOLVE_FAILED, Outcome.REFUSED, Outcome.UNREACHABLE))
+
+
+async def dial(
+    loop: asyncio.AbstractEventLoop,
+    route: Route,
+    request: bytes,
+    facts: Facts,
+    listener: Listener,
+    journal: Journal,
+    session: int,
+    op: int,
+    *,
+    redactor: Redactor,
+    deadline_ns: int,
+    limits: Limits = _NO_LIMITS,
+    keep_heads: bool = False,
+    max_message: int = 1 << 20,
+    dns_cache: DnsCache | None = None,
+) -> Connection | End:
+    """Connect once; writes every phase's row and, on failure, END.
+
+    `deadline_ns` (of `now_ns`) bounds all of it, `limits` single phases; `max_message` is
+    in bytes. `listener` is attached before the request is sent, so nothing that comes with
+    the 101 is lost; a connection that was open is returned even when it is over by then.
+    `dns_cache` shares the resolver's answers among dials. Raises what is not the network's:
+    CancelledError, and errors of the program.
+    """
+    journal.row(now_ns(), session, op, Kind.DIAL)
+    wheel = wheel_of(loop)
+    connection = Connection(listener, journal, session, op, redactor, limits, wheel)
+    opening = Opening(
+        connection, route, request, facts, wheel, deadline_ns, limits, keep_heads, max_message
+    )
+    connection.opening = opening
+    opening.task = asyncio.current_task()
+    try:
+        await _connect(loop, route, connection, opening, limits, deadline_ns, dns_cache)
+    except asyncio.CancelledError:
+        if not _expired(opening):
+            _stop(connection, End(Outcome.CANCELLED, connection.phase, by="us"))
+            raise
+        _stop(connection, End(Outcome.TIMEOUT, connection.phase, by="timeout"))
+    except OSError as error:
+        end = end_of_error(error, connection.phase)
+        if route.proxy is not None and end.outcome in _PROXY_FAULTS:
+            detail = f"the proxy: {end.detail}"
+            end = End(Outcome.PROXY_FAILED, end.phase, end.code, detail=detail)
+        _stop(connection, end)
+    except BaseException as error:
+        _stop(connection, end_of_error(error, connection.phase))
+        raise
+    if connection.opened:
+        return connection
+    assert connection.end is not None
+    return connection.end
+
+
+def _expired(opening: Opening) -> bool:
+    """Whether a cancellation was the deadline's own (and take it back), not the caller's."""
+    if not opening.expired or opening.task is None:
+        return False
+    opening.expired = False
+    return opening.task.uncancel() == 0
+
+
+def _stop(connection: Connection, end: End) -> None:
+    connection.finish(now_ns(), end)
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop,
+    route: Route,
+    connection: Connection,
+    opening: Opening,
+    limits: Limits,
+    deadline_ns: int,
+    dns_cache: DnsCache | None,
+) -> None:
+    if route.connect_literal:
+        addresses = [(route.connect_host, route.connect_port)]
+    else:
+        opening.bound(limits.resolve_ns)
+        addresses = await _resolve(loop, route, dns_cache)
+    connection.journal.row(
+        now_ns(), connection.session, connection.op, Kind.RESOLVED, 0, len(addresses)
+    )
+    connection.phase = Phase.TCP
+    for left in range(len(addresses) - 1, 0, -1):
+        # An address that swallows everything must not use up the time of the others.
+        share = (deadline_ns - now_ns()) // (left + 1)
+        opening.bound(min(share, limits.tcp_ns) if limits.tcp_ns else share)
+        if await _one(loop, connection, opening, addresses.pop(0)):
+            break
+    else:
+        opening.bound(limits.tcp_ns)
+        await loop.create_connection(lambda: connection, *addresses[0])
+    if connection.phase is Phase.PROXY and connection.end is None:
+        opening.waiter = loop.create_future()
+        await opening.waiter
+    if connection.phase is Phase.TLS and connection.end is None:
+        await _secure(loop, route, connection, opening)
+    if connection.opening is not None:
+        opening.waiter = loop.create_future()
+        await opening.waiter
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, route: Route, cache: DnsCache | None
+) -> list[tuple[str, int]]:
+    key = (route.connect_host, route.connect_port)
+    if cache is not None and key in cache:
+        return list(cache[key])
+    found = await loop.getaddrinfo(*key, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys((str(info[4][0]), int(info[4][1])) for info in found))
+    if not addresses:
+        raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+    if cache is not None:
+        cache[key] = list(addresses)
+    return addresses
+
+
+async def _one(
+    loop: asyncio.AbstractEventLoop,
+    connection: Connection,
+    opening: Opening,
+    address: tuple[str, int],
+) -> bool:
+    """Try one of several addresses; false sends the caller to the next."""
+    try:
+        await loop.create_connection(lambda: connection, *address)
+    except asyncio.CancelledError:
+        if not _expired(opening):
+            raise
+        return False
+    except OSError as error:
+        if end_of_error(error, Phase.TCP).outcome is Outcome.LOCAL:
+            raise
+        return False
+    return True
+
+
+async def _secure(
+    loop: asyncio.AbstractEventLoop, route: Route, connection: Connection, opening: Opening
+) -> None:
+    plain = connection.transport
+    assert plain is not None
+    assert route.tls is not None
+    if opening.spoke_early:
+        detail = "the peer spoke before the TLS handshake"
+        _stop(connection, End(Outcome.TLS_FAILED, Phase.TLS, detail=detail))
+        return
+    secure = await loop.start_tls(plain, connection, route.tls, server_hostname=route.server_name)
+    assert secure is not None
+    if connection.opening is None:
+        secure.abort()
+    else:
+        opening.secured(secure)

@@ -1,0 +1,290 @@
+"""One attempt from the dial to the 101: what a connection needs only until it is open.
+
+The rule: whatever the peer answers is kept when it is not a right 101 (head, first 8 KiB of
+the body, and the request it answers), redacted. What a proxy answers is told as the proxy's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from probe.clock import now_ns
+from probe.history.records import Kind, Outcome, Phase
+from probe.wire.ends import End, end_of_error
+from probe.wire.response import (
+    SWITCHING,
+    HeadTooLargeError,
+    NotHttpError,
+    Response,
+    ResponseReader,
+)
+from probe.wire.upgrade import FATAL, deflate_of, violations
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from probe.wire.connection import Connection
+    from probe.wire.deadlines import Deadline, Wheel
+    from probe.wire.ends import Limits
+    from probe.wire.request import Facts
+    from probe.wire.route import Route
+
+EARLY_BYTES_MAX: Final = 64 * 1024
+
+
+class Opening:
+    """The transient half of a `Connection`; `dial` and its connection are its only users.
+
+    `task` is the one to cancel when a deadline passes in a phase that `dial` awaits,
+    `expired` says that this was done, `waiter` is what `dial` awaits in the other phases.
+    """
+
+    __slots__ = (
+        "_bound_ns",
+        "_connection",
+        "_deadline_ns",
+        "_early",
+        "_facts",
+        "_head_ns",
+        "_keep_heads",
+        "_limits",
+        "_max_message",
+        "_reader",
+        "_request",
+        "_route",
+        "_sent_ns",
+        "_timer",
+        "_wheel",
+        "expired",
+        "task",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        route: Route,
+        request: bytes,
+        facts: Facts,
+        wheel: Wheel,
+        deadline_ns: int,
+        limits: Limits,
+        keep_heads: bool,
+        max_message: int,
+    ) -> None:
+        self._connection = connection
+        self._route = route
+        self._request = request
+        self._facts = facts
+        self._wheel = wheel
+        self._deadline_ns = deadline_ns
+        self._limits = limits
+        self._keep_heads = keep_heads
+        self._max_message = max_message
+        self._reader: ResponseReader | None = None
+        self._early = b""
+        self._head_ns = 0
+        self._sent_ns = 0
+        self._timer: Deadline | None = None
+        self._bound_ns = 0
+        self.task: asyncio.Task[object] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.expired = False
+
+    def bound(self, limit_ns: int) -> None:
+        """Bound the phase that begins: by `limit_ns` from now (0: not), and by the whole."""
+        deadline_ns = self._deadline_ns
+        if limit_ns:
+            deadline_ns = min(deadline_ns, now_ns() + limit_ns)
+        if deadline_ns == self._bound_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._bound_ns = deadline_ns
+        self._timer = self._wheel.add(deadline_ns, self._expire)
+
+    def connected(self, stamp: int, transport: asyncio.Transport) -> None:
+        """TCP stands: ask the proxy, wait for TLS, or upgrade at once."""
+        connection = self._connection
+        port = transport.get_extra_info("sockname")[1]
+        connection.journal.row(stamp, connection.session, connection.op, Kind.TCP, 0, port)
+        if self._route.proxy is not None:
+            self._ask_proxy()
+        elif self._route.secure:
+            connection.phase = Phase.TLS
+            self.bound(self._limits.tls_ns)
+        else:
+            self._upgrade()
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """TLS stands over `transport`: upgrade."""
+        stamp = now_ns()
+        connection = self._connection
+        connection.attach(transport, -1)
+        connection.journal.row(stamp, connection.session, connection.op, Kind.TLS)
+        self._upgrade()
+
+    @property
+    def spoke_early(self) -> bool:
+        """Whether the peer sent anything before it was its turn."""
+        return bool(self._early)
+
+    def _ask_proxy(self) -> None:
+        proxy, target = self._route.proxy, self._route.tunnel
+        assert proxy is not None
+        self._connection.phase = Phase.PROXY
+        self.bound(self._limits.proxy_ns)
+        self._reader = ResponseReader(tunnel=True)
+        head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+        if proxy.authorization:
+            head += f"Proxy-Authorization: {proxy.authorization}\r\n"
+        self._connection.put(f"{head}\r\n".encode("utf-8", "surrogateescape"))
+
+    def _upgrade(self) -> None:
+        self._connection.phase = Phase.UPGRADE
+        self.bound(self._limits.upgrade_ns)
+        self._reader = ResponseReader()
+        self._sent_ns = self._connection.put(self._request)
+        if self._early:
+            early, self._early = self._early, b""
+            self.read(now_ns(), early)
+
+    # What arrives.
+
+    def read(self, stamp: int, data: bytes) -> None:
+        """Bytes of an answer, or of a peer that speaks before its turn."""
+        reader, connection = self._reader, self._connection
+        if reader is None:
+            self._early += data
+            if len(self._early) > EARLY_BYTES_MAX:
+                detail = "the peer flooded us before its turn"
+                connection.finish(stamp, End(Outcome.TOO_LARGE, connection.phase, detail=detail))
+            return
+        try:
+            whole = reader.feed(data)
+        except NotHttpError as error:
+            self._refuse(stamp, Outcome.NOT_HTTP, str(error))
+            return
+        except HeadTooLargeError as error:
+            self._refuse(stamp, Outcome.TOO_LARGE, str(error))
+            return
+        if not self._head_ns and reader.response is not None:
+            self._head_ns = stamp
+        if whole:
+            self._answered(stamp, "")
+
+    def _refuse(self, stamp: int, outcome: Outcome, detail: str) -> None:
+        connection = self._connection
+        if connection.phase is Phase.PROXY:
+            outcome, detail = Outcome.PROXY_FAILED, f"the proxy's answer: {detail}"
+        connection.finish(stamp, End(outcome, connection.phase, detail=detail))
+
+    def _answered(self, stamp: int, cut: str) -> None:
+        """The answer is whole, or `cut` says why there is no more of it."""
+        assert self._reader is not None
+        response, connection = self._reader.response, self._connection
+        assert response is not None
+        said = f"{response.status} {response.reason}".strip() + cut
+        if connection.phase is Phase.PROXY:
+            if 200 <= response.status < 300:  # noqa: PLR2004  RFC 9110 section 9.3.6
+                self._tunnelled(stamp)
+            else:
+                detail = f"the proxy answered {said}"
+                end = End(Outcome.PROXY_FAILED, Phase.PROXY, response.status, detail=detail)
+                connection.finish(stamp, end)
+        elif response.status == SWITCHING:
+            self._switched(stamp, response)
+        else:
+            self._note_head(0, response, kept=True)
+            end = End(Outcome.STATUS, Phase.UPGRADE, response.status, detail=said)
+            connection.finish(stamp, end)
+
+    def _tunnelled(self, stamp: int) -> None:
+        assert self._reader is not None
+        connection, rest = self._connection, self._reader.rest
+        self._reader, self._head_ns = None, 0
+        if self._route.secure:
+            connection.phase = Phase.TLS
+            self.bound(self._limits.tls_ns)
+            self._early = rest
+            self.wake()
+        else:
+            self._upgrade()
+            if rest:
+                self.read(stamp, rest)
+
+    def _switched(self, stamp: int, response: Response) -> None:
+        assert self._reader is not None
+        connection = self._connection
+        bits, words = violations(response, self._facts)
+        fatal = bits & FATAL
+        self._note_head(bits, response, kept=bool(fatal) or self._keep_heads)
+        if fatal:
+            connection.finish(
+                stamp, End(Outcome.BAD_UPGRADE, Phase.UPGRADE, SWITCHING, detail=words)
+            )
+            return
+        deflate = deflate_of(response) if self._facts.extensions else None
+        self.settle(kept=self._keep_heads)
+        connection.open(stamp, response.raw, self._reader.rest, self._max_message, deflate)
+
+    # What ends it.
+
+    def dropped(self, stamp: int, error: Exception | None) -> None:
+        """TCP has ended before the connection was open."""
+        connection, reader = self._connection, self._reader
+        if reader is not None and reader.salvage() is not None:
+            how = "" if error is None else ", then a reset"
+            self._answered(stamp, how)
+        elif error is not None:
+            connection.finish(stamp, end_of_error(error, connection.phase))
+        else:
+            got = len(reader.partial) if reader is not None else len(self._early)
+            detail = f"after {got} bytes of a head" if got else ""
+            connection.finish(stamp, End(Outcome.EOF, connection.phase, detail=detail, by="drop"))
+
+    def _expire(self) -> None:
+        connection, reader = self._connection, self._reader
+        if reader is not None and reader.salvage() is not None:
+            self._answered(now_ns(), ", the body cut by the deadline")
+        elif connection.phase in (Phase.PROXY, Phase.UPGRADE):
+            got = len(reader.partial) if reader is not None else 0
+            detail = f"{got} bytes of a head had come" if got else "no byte had come"
+            connection.finish(
+                now_ns(), End(Outcome.TIMEOUT, connection.phase, detail=detail, by="timeout")
+            )
+        elif self.task is not None:
+            self.expired = True
+            self.task.cancel()
+
+    def settle(self, *, kept: bool) -> None:
+        """The attempt is decided: write SENT, with its text if `kept`, and wake `dial`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._note_sent(kept=kept)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `dial` go on."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def _note_sent(self, *, kept: bool) -> None:
+        if self._sent_ns:
+            connection, size = self._connection, len(self._request)
+            text = connection.journal.text(self._request, connection.redactor) if kept else 0
+            connection.journal.row(
+                self._sent_ns, connection.session, connection.op, Kind.SENT, 0, size, text
+            )
+            self._sent_ns = 0
+
+    def _note_head(self, bits: int, response: Response, *, kept: bool) -> None:
+        self._note_sent(kept=kept)
+        connection = self._connection
+        text = 0
+        if kept:
+            text = connection.journal.text(response.raw + response.body, connection.redactor)
+        connection.journal.row(
+            self._head_ns, connection.session, connection.op, Kind.HEAD, bits, response.status, text
+        )

@@ -1,0 +1,96 @@
+"""The figures that lead: what is said of restarts, and what is not."""
+
+import math
+
+import pytest
+
+from probe.check.verdict import Fitness, Judgement, Outcome
+from probe.report.markdown import markdown
+from probe.report.views import leading, run_again, why
+
+
+def said(**summary):
+    return leading(Judgement(Outcome.PASS, {"complete": True}, (), (), Fitness(), {}, summary))
+
+
+def test_a_bound_stands_beside_the_count():
+    restarts = [{"first_good_session_s": 1.0 + i} for i in range(20)]
+    assert said(restarts=restarts) == [
+        "20 of 20 restarts recovered; at least 86 % at 95 % confidence",
+        "first good session after a restart: median 10 s, from 1 s to 20 s",
+    ]
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, math.inf])
+def test_what_was_not_seen_is_the_slowest(missing):
+    restarts = [{"first_good_session_s": 1.0}, {"first_good_session_s": missing}]
+    assert said(restarts=restarts) == [
+        "1 of 2 restarts recovered; at least 2.5 % at 95 % confidence",
+        "first good session after a restart: median 1 s, from 1 s to not seen",
+    ]
+
+
+def test_nothing_is_said_of_what_was_not_measured():
+    assert said() == said(restarts=[]) == said(counts={}) == []
+    assert said(restarts=[{"attempts": 3}]) == []
+    nobody = {"everybody_in_s": None, "retrying_clients": 0}
+    assert said(restarts=[nobody]) == []
+    assert said(restarts=[nobody | {"retrying_clients": 2}]) == [
+        "everybody in after a restart: median not seen, from not seen to not seen"
+    ]
+
+
+def test_restarts_of_different_stages_are_told_apart():
+    lines = said(
+        restarts=[{"stage": s, "first_good_session_s": 1.0} for s in ("cold", "warm", "warm")]
+    )
+    assert [line.split(" restarts")[0] for line in lines[::2]] == ["cold: 1 of 1", "warm: 2 of 2"]
+
+
+def test_restarts_that_failed_are_counted():
+    recovery = {"cold": {"n": 3, "failed_restarts": 2}, "warm": {"n": 1, "failed_restarts": 1}}
+    assert said(recovery=recovery) == ["restarts that were asked for and did not take place: 3"]
+    assert said(recovery={"cold": {"n": 3, "failed_restarts": 0}}) == []
+
+
+def test_counts_are_one_line():
+    counts = {"clients": 1400, "outcomes": {"normal": 2, "not_http": 1}, "runs": {}}
+    assert said(counts=counts) == ["1,400 clients; ended: normal 2, not http 1"]
+
+
+def test_reasons_are_not_told_twice_and_cuts_are():
+    judgement = Judgement(
+        Outcome.INVALID, {}, (), (), Fitness(), {}, reasons=("lag",), interrupted=True
+    )
+    assert why(judgement)[0] == "lag"
+    assert "interrupted" in why(judgement)[1]
+    assert "incomplete" in why(judgement)[2]
+
+
+def test_the_way_back_is_quoted_for_a_shell():
+    run = {"scenario": "my file.toml", "target": "a;b", "seed": 0}
+    judgement = Judgement(Outcome.PASS, run, (), (), Fitness(), {})
+    assert run_again(judgement) == "probe run 'my file.toml' --target 'a;b' --seed 0"
+    assert run_again(Judgement(Outcome.PASS, {}, (), (), Fitness(), {})) == ""
+
+
+def test_every_part_of_the_summary_is_in_the_report():
+    quantile = {
+        "text": "12 ms", "enough": True, "needed": 72, "estimate_s": 0.012, "low_s": 0.01,
+        "high_s": None, "high": "more than 5 s", "note": "lag-1 autocorrelation",
+        "block_low_s": 0.009, "block_high_s": 0.02,
+    }  # fmt: skip
+    short = {"text": "not known (needs 368, has 75)", "enough": False, "estimate_s": None,
+             "low_s": None, "high_s": None, "high": "unknown"}  # fmt: skip
+    summary = {
+        "latency": {"boot": {"connect": {"n": 75, "p95": quantile, "p99": short}}},
+        "everybody_in": {"boot": {"clients": 2, "by_attempt": {"1": {"clients": 2}}}},
+        "new_part": {"boot": {"x": {"n": 1}}},
+    }
+    text = markdown(Judgement(Outcome.PASS, {}, (), (), Fitness(), {}, summary))
+    row = next(line for line in text.split("\n") if line.startswith("| boot | connect"))
+    assert "12 ms [10 ms, more than 5 s] too narrow" in row
+    assert "from blocks [9 ms, 20 ms]" in row
+    assert "not known (needs 368, has 75)" in row
+    assert "| boot | 2 | 1 (clients 2) |" in text
+    assert "## New part" in text
