@@ -48,11 +48,12 @@ class Redactor:
     of identities cost nothing until something of theirs is stored.
     """
 
-    __slots__ = ("_grams", "_parent", "_spellings")
+    __slots__ = ("_grams", "_parent", "_secrets", "_spellings")
 
     def __init__(self, *secrets: str | bytes, parent: Redactor | None = None) -> None:
         self._parent = parent
-        self._spellings: set[bytes] = set()
+        self._secrets: list[bytes] = []
+        self._spellings: frozenset[bytes] | None = None
         self._grams: frozenset[bytes] | None = None
         for secret in secrets:
             self.add(secret)
@@ -60,53 +61,57 @@ class Redactor:
     def add(self, secret: str | bytes) -> None:
         """Mask `secret`, and every usual encoding of it, from now on."""
         raw = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
-        if len(raw) >= _SHORTEST_SECRET:
-            self._spellings |= _spellings(raw)
-            self._grams = None
+        if len(raw) >= _SHORTEST_SECRET and raw not in self._secrets:
+            self._secrets.append(raw)
+            self._spellings = self._grams = None
 
-    def _index(self) -> frozenset[bytes]:
-        if self._grams is None:
-            self._grams = frozenset(
-                form[i : i + _K] for form in self._spellings for i in range(len(form) - _K + 1)
-            )
-        return self._grams
+    def _index(self) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        """All spellings, and the k-grams that a stretch is known by."""
+        if self._spellings is not None and self._grams is not None:
+            return self._spellings, self._grams
+        spellings = frozenset(form for secret in self._secrets for form in _spellings(secret))
+        # An identity's token is cut as it is, if at all; the run's keys in any spelling.
+        cut = self._secrets if self._parent is not None else spellings
+        grams = frozenset(form[i : i + _K] for form in cut for i in range(len(form) - _K + 1))
+        if self._parent is None:
+            self._spellings, self._grams = spellings, grams
+        return spellings, grams
 
     def redact(self, data: bytes) -> bytes:
         """`data` with every known secret, and everything like a JWT, masked in place."""
         if self._parent is not None:
             data = self._parent.redact(data)
-        for form in self._spellings:
-            if form in data:
-                data = data.replace(form, mask(form))
-        data = self._mask_stretches(data)
+        if self._secrets:
+            spellings, grams = self._index()
+            for form in spellings:
+                if form in data:
+                    data = data.replace(form, mask(form))
+            data = _mask_stretches(data, grams)
         if self._parent is None:
             return _JWT.sub(lambda match: mask(match[0]), data)
-        self._grams = None
         return data
-
-    def _mask_stretches(self, data: bytes) -> bytes:
-        if len(data) < _K or not self._spellings:
-            return data
-        grams = self._index()
-        spans: list[tuple[int, int]] = []
-        for start in range(0, len(data) - _K + 1, _K):
-            if data[start : start + _K] not in grams:
-                continue
-            low, high = start, start + _K
-            while low > 0 and data[low - 1 : low - 1 + _K] in grams:
-                low -= 1
-            while high < len(data) and data[high - _K + 1 : high + 1] in grams:
-                high += 1
-            if high - low >= 2 * _K - 1:
-                spans.append((low, high))
-        if not spans:
-            return data
-        out = bytearray(data)
-        for low, high in spans:
-            out[low:high] = mask(data[low:high])
-        return bytes(out)
 
     def text(self, text: str) -> str:
         """The same for a string (errors, log lines)."""
         raw = text.encode("utf-8", "surrogateescape")
         return self.redact(raw).decode("utf-8", "surrogateescape")
+
+
+def _mask_stretches(data: bytes, grams: frozenset[bytes]) -> bytes:
+    spans: list[tuple[int, int]] = []
+    for start in range(0, len(data) - _K + 1, _K):
+        if data[start : start + _K] not in grams:
+            continue
+        low, high = start, start + _K
+        while low > 0 and data[low - 1 : low - 1 + _K] in grams:
+            low -= 1
+        while high < len(data) and data[high - _K + 1 : high + 1] in grams:
+            high += 1
+        if high - low >= 2 * _K - 1:
+            spans.append((low, high))
+    if not spans:
+        return data
+    out = bytearray(data)
+    for low, high in spans:
+        out[low:high] = mask(data[low:high])
+    return bytes(out)

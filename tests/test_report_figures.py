@@ -59,8 +59,12 @@ def test_a_part_is_never_the_whole_or_nothing(rate, rounding):
         ("gap_s", (0.39, 0.41), "[390 ms, 410 ms]"),
         ("gap_s", (0.39, None), "[390 ms, no bound]"),
         ("attempts", 12345, "12,345"),
+        ("lag_p99_ms", 1.25, "1.25 ms"),
+        ("memory_peak_mib", 58.25, "58.2 MiB"),
         ("attempts", [1, 2, 3], "1, 2, 3"),
         ("complete", False, "no"),
+        ("tls", "", "-"),
+        ("peers.0.port", 34919, "34919"),
         ("p99", {"missing": "needs 368, has 75"}, "needs 368, has 75"),
         ("p50", {"estimate_s": 1.0, "low_s": 0.5, "high_s": None}, "1 s [500 ms, no bound]"),
         ("p50", {"estimate_s": "more than 10 s", "low_s": 2.0, "high_s": "failed"},
@@ -81,6 +85,13 @@ def test_amounts_and_offsets():
     assert figures.offset(0.0) == "+0.0 ms"
     assert figures.offset(12.3456) == "+12,345.6 ms"
     assert figures.offset(-0.001) == "-1.0 ms"
+
+
+def test_keys_as_headings():
+    assert figures.words("first_good_session_s") == "first good session"
+    assert figures.words("lag_p99_ms") == "lag p99"
+    assert figures.words("rate") == "rate"
+    assert figures.words("s") == "s"
 
 
 def test_rows_of_any_depth():

@@ -186,6 +186,11 @@ JUDGEMENTS = {
     "invalid and optional": judged(replace(PASSED, required=False), fitness=UNFIT),
     "tainted": judged(PASSED, fitness=Fitness(taints=("steal 3 %, allowed 2 %",))),
     "interrupted": judged(PASSED, interrupted=True),
+    "told incomplete": judged(
+        PASSED,
+        Check("run.complete", "run", True, Outcome.INCONCLUSIVE, "absence", 1, "it was killed"),
+        run=RUN | {"complete": False},
+    ),
     "incomplete": judged(PASSED, run=RUN | {"complete": False}),
     "empty": judged(run={}, authenticity={}, summary={}),
     "odd numbers": judged(

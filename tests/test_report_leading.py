@@ -1,12 +1,14 @@
 """The figures that lead: what is said of restarts, and what is not."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from probe.check.verdict import Fitness, Judgement, Outcome
+from probe.check.verdict import Check, Fitness, Judgement, Outcome
+from probe.report.facts import facts_of
 from probe.report.markdown import markdown
-from probe.report.views import leading, run_again, why
+from probe.report.views import leading, why
 
 
 def said(**summary):
@@ -54,24 +56,45 @@ def test_restarts_that_failed_are_counted():
 
 
 def test_counts_are_one_line():
-    counts = {"clients": 1400, "outcomes": {"normal": 2, "not_http": 1}, "runs": {}}
-    assert said(counts=counts) == ["1,400 clients; ended: normal 2, not http 1"]
+    ways = {f"way {i}": 1 for i in range(8)}
+    counts = {"clients": 1400, "outcomes": {"normal": 2, "not_http": 1}, "attempts": 3, "x": 1}
+    assert said(counts=counts) == ["1,400 clients; 3 attempts (normal 2, not http 1)"]
+    (line,) = said(counts=counts | {"ways": ways, "runs": 2})
+    assert line.endswith("way 4 1, way 5 1, 2 more ways); 2 runs")
 
 
 def test_reasons_are_not_told_twice_and_cuts_are():
-    judgement = Judgement(
-        Outcome.INVALID, {}, (), (), Fitness(), {}, reasons=("lag",), interrupted=True
-    )
-    assert why(judgement)[0] == "lag"
-    assert "interrupted" in why(judgement)[1]
-    assert "incomplete" in why(judgement)[2]
+    check = Check("a.b", "a", True, Outcome.ERROR, "bound", 1, "no history")
+    reasons = ("a.b: no history", "lag")
+    judgement = Judgement(Outcome.ERROR, {}, (check,), (), Fitness(), {}, reasons=reasons)
+    assert why(judgement) == ("lag", "the run is incomplete: its files do not say that it ended")
+    assert "interrupted" in why(replace(judgement, interrupted=True))[1]
 
 
-def test_the_way_back_is_quoted_for_a_shell():
-    run = {"scenario": "my file.toml", "target": "a;b", "seed": 0}
+@pytest.mark.parametrize(
+    ("run", "again"),
+    [
+        ({}, ""),
+        ({"scenario": "my file.toml", "target": "a;b", "seed": 0},
+         "probe run 'my file.toml' --target 'a;b' --seed 0"),
+        ({"scenario": {"name": "s"}, "target": {"name": "t"}}, "probe run s --target t"),
+        ({"scenario": "s", "again": "probe run s --defect x"}, "probe run s --defect x"),
+        ({"scenario": "s", "again": ["probe", "run", "a b"]}, "probe run 'a b'"),
+    ],
+)  # fmt: skip
+def test_the_way_back_is_what_a_shell_reads(run, again):
+    assert facts_of(Judgement(Outcome.PASS, run, (), (), Fitness(), {})).again == again
+
+
+def test_facts_are_read_in_both_spellings():
+    stages = [{"name": "boot", "state": "skipped", "duration_s": None}]
+    run = {"scenario": {"name": "s", "title": "T"}, "target": {"name": "t"}, "embedded": True,
+           "started_at": "2025", "stages": stages}  # fmt: skip
     judgement = Judgement(Outcome.PASS, run, (), (), Fitness(), {})
-    assert run_again(judgement) == "probe run 'my file.toml' --target 'a;b' --seed 0"
-    assert run_again(Judgement(Outcome.PASS, {}, (), (), Fitness(), {})) == ""
+    facts = facts_of(judgement)
+    assert (facts.scenario, facts.title, facts.marked_target) == ("s", "T", "t (embedded)")
+    assert (facts.started, facts.complete) == ("2025", False)
+    assert "| boot | skipped | - |" in markdown(judgement)
 
 
 def test_every_part_of_the_summary_is_in_the_report():

@@ -710,6 +710,36 @@ def test_how_a_peer_ends_an_open_connection(tmp_path, data, then, outcome, code,
     assert only(rows, Kind.END)["a"] == outcome
 
 
+def test_a_reset_that_a_write_meets_first_is_still_a_reset(tmp_path):
+    """The kernel tells an error once: the read that follows the write sees a bare EOF."""
+
+    def serve_one() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += sock.recv(4096)
+            sock.sendall(answer(head) + b"\x81\x01a")
+            go.wait(5)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def body(rig):
+        c = await rig.connect(f"ws://127.0.0.1:{listener.getsockname()[1]}/")
+        assert await rig.ear.until(1) == [(1, b"a")]
+        go.set()
+        thread.join()  # the loop stands still, so that it cannot read the reset
+        assert c.send_text(b"x") == 0
+        end = await rig.ear.over
+        assert (end.outcome, end.phase, end.by) == (Outcome.RESET, Phase.OPEN, "drop")
+
+    go = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        thread = threading.Thread(target=serve_one)
+        thread.start()
+        run(body, tmp_path)
+
+
 async def closes_for_good(reader, writer):
     """Answers our Close and ends TCP, as a server should."""
     writer.write(answer(await head_of(reader)))
@@ -1110,6 +1140,16 @@ def test_what_a_proxy_does_instead(tmp_path, handler, outcome, code):
 
     _, rows = run(body, tmp_path)
     assert not len(rows[rows["kind"] == Kind.SENT])
+
+
+def test_nothing_may_follow_the_proxys_answer_before_tls(tmp_path):
+    async def body(rig):
+        async with raw(says(b"HTTP/1.1 200 OK\r\n\r\nearly", then="hang")) as port:
+            end = await rig.fail("wss://inner.test/", proxy=Proxy("127.0.0.1", port))
+            assert (end.outcome, end.phase) == (Outcome.TLS_FAILED, Phase.TLS)
+            assert "before the TLS handshake" in end.detail
+
+    run(body, tmp_path)
 
 
 def test_many_at_once(tmp_path):

@@ -136,6 +136,15 @@ parts = st.builds(
     st.lists(st.one_of(texts, st.binary(max_size=5)), min_size=1, max_size=4),
     st.booleans(),
 )
+unfinished = st.builds(
+    lambda first, piece, more, then: b"".join(
+        (server_frame(first, piece), *(server_frame(0, p) for p in more), then)
+    ),
+    st.sampled_from([TEXT, BINARY]),
+    st.sampled_from([b"", b"ab", b"x" * 120]),
+    st.lists(st.sampled_from([b"c", b"y" * 100]), max_size=2),
+    st.sampled_from([b"", b"\x81\x02hi", b"\x82\x00", b"\x00\x78zz", b"\x89\x7d", b"\x88\x00"]),
+)
 packed = st.builds(
     lambda payload: server_frame(0xC1, compressed(payload)),
     st.one_of(texts, st.just(b"bomb" * 5000)),
@@ -158,6 +167,7 @@ streams = st.lists(
         good,
         good,
         parts,
+        unfinished,
         packed,
         anything,
         st.builds(server_frame, st.just(0x88), closes),
@@ -166,7 +176,7 @@ streams = st.lists(
     ),
     max_size=7,
 ).map(b"".join)
-limits = st.sampled_from([4, 125, 300, 1 << 20])
+limits = st.sampled_from([4, 125, 230, 300, 1 << 20])
 
 
 @st.composite

@@ -8,11 +8,13 @@ not in this table cannot be made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from probe.check.verdict import Evidence, Finding, Witness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Severity = Literal["critical", "major", "minor", "info"]
 
@@ -86,6 +88,12 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "or the dialect names the wrong event"
     ),
     "target.proxy": _target("the proxy did not let the connection through"),
+    "target.no_token": _target(
+        "the source of tokens gave none: its service is down, or the credentials are wrong"
+    ),
+    "target.no_restart": _target(
+        "the restart command failed, or the target did not come back within its deadline"
+    ),
     "health.unhealthy": Entry(
         "critical",
         "witness",
@@ -112,8 +120,8 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "critical",
         "witness",
         {
-            "": "no subprotocol negotiation worked: the service does not know the offer, or a proxy "
-            "strips Sec-WebSocket-Protocol",
+            "": "no negotiation of subprotocols worked: the service does not know the offer, or a "
+            "proxy strips Sec-WebSocket-Protocol",
             "auth": "the service did not accept the token in this presentation",
         },
         "FIELD, what went wrong: subprotocol negotiation",

@@ -14,9 +14,9 @@ import numpy as np
 from probe.check.bound import Part, smallest, unmeasured
 from probe.check.catalogue import finding
 from probe.check.verdict import Check, Outcome
-from probe.check.view import SWITCHING, decided, good, silent, taken_away
+from probe.check.view import SWITCHING, decided, gone_at, good, silent, taken_away
 from probe.check.witness import witnesses
-from probe.check.words import close_words, counted, duration, of, percent
+from probe.check.words import close_words, counted, duration, of, percent, were
 from probe.history.records import Outcome as Ended
 from probe.history.records import Phase
 from probe.stats.rates import zero_bound
@@ -43,9 +43,9 @@ def definite(view: StageView) -> Part:
         return part
     late = silent(rows)
     masks = (
-        ("accepted_then_closed", "was accepted and then closed", taken_away(rows)),
-        ("silence", "was left without an answer", late | no_answer(rows)),
-        ("dropped", "was dropped without an HTTP answer", dropped(rows)),
+        ("accepted_then_closed", "accepted and then closed", taken_away(rows)),
+        ("silence", "left without an answer", late | no_answer(rows)),
+        ("dropped", "dropped without an HTTP answer", dropped(rows)),
     )
     for what, words, mask in masks:
         part.checks.append(_check(view, what, words, len(rows), int(mask.sum())))
@@ -56,7 +56,7 @@ def definite(view: StageView) -> Part:
     for code, what, mask, words in (
         ("connect.accepted_then_silent", "silence", late, "got a 101 and then nothing for"),
         ("connect.no_answer", "silence", no_answer(rows), "got no answer at all for"),
-        ("connect.dropped", "dropped", dropped(rows), "was dropped without an HTTP answer after"),
+        ("connect.dropped", "dropped", dropped(rows), "got no HTTP answer but a drop of TCP after"),
     ):
         if mask.any():
             part.findings.append(_timed(view, code, what, rows[mask], n, words))
@@ -86,7 +86,7 @@ def _over_restart(view: StageView, rows: Rows) -> Mask:
 def _check(view: StageView, what: str, words: str, n: int, bad: int) -> Check:
     lost = view.history.lost
     verdict = Outcome.FAIL if bad else Outcome.PASS
-    message = f"{of(bad, n, 'connection')} {words}"
+    message = f"{of(bad, n, 'connection')} {were(bad)} {words}"
     if not bad:
         message += f"; the rate is at most {percent(zero_bound(n))} (95 %)"
         if lost:
@@ -115,12 +115,12 @@ def _closed(view: StageView, rows: Rows, n: int) -> Finding:
     like = rows[place.reshape(-1) == most]
     first = like[np.argmin(like["dial"])]
     said = close_words(int(codes[most]), view.history.text(int(first["reason_text"])))
-    after = rows["end"] - rows["head"]
+    after = gone_at(rows) - rows["head"]
     how = f"closed with {said}" if codes[most] else "dropped without a Close"
     others = f" ({int(numbers[most])} of them so)" if len(codes) > 1 else ""
     words = (
-        f"{of(len(rows), n, 'connection')} was accepted ({SWITCHING}) and then {how}{others}, "
-        f"{_spread(after)} after the {SWITCHING}"
+        f"{of(len(rows), n, 'connection')} {were(len(rows))} accepted ({SWITCHING}) and then "
+        f"{how}{others}, {_spread(after)} after the {SWITCHING}"
     )
     return finding(
         "connect.accepted_then_closed",
@@ -134,7 +134,7 @@ def _closed(view: StageView, rows: Rows, n: int) -> Finding:
 
 def _timed(view: StageView, code: str, what: str, rows: Rows, n: int, words: str) -> Finding:
     since = np.where(rows["head"] > 0, rows["head"], rows["dial"])
-    took = rows["end"] - since
+    took = gone_at(rows) - since
     message = f"{of(len(rows), n, 'connection')} {words} {_spread(took)}"
     check = f"{view.name}.definite.{what}"
     cases = witnesses(view, rows, took)
@@ -150,7 +150,7 @@ def _spread(took: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
 
 
 def _pattern(view: StageView, rows: Rows) -> str:
-    """ "boot" where most cases were dialled before their restart's first good connection."""
+    """The pattern "boot" where most cases were dialled before anybody got in again."""
     early = 0
     for trial in view.trials:
         mine = view.of_trial(view.welcome, trial)

@@ -117,7 +117,7 @@ def readiness_gap(view: StageView) -> Part:
         limit=limit.rate,
         required=limit.required,
         load_sensitive=False,  # the intervals bracket the truth however late a stamp is
-        control=f"WebSocket attempts failed before the switch in {of(failing, len(gaps), 'restart')}",
+        control=f"attempts failed before the switch in {of(failing, len(gaps), 'restart')}",
         nothing="no restart took place",
     )
     part.checks.append(check)
@@ -134,9 +134,9 @@ def _lies(view: StageView, check: str, bad: list[tuple[Trial, GapInterval]], n: 
     ]
     top = "" if worst.high_ns is None else f", at most {duration(worst.high_ns)}"
     words = (
-        f"after {of(len(bad), n, 'restart')} health said healthy {duration(float(np.median(middle)))} "
-        f"before WebSockets worked (median; the worst, restart {worst_trial.number}: at least "
-        f"{duration(worst.low_ns)}{top})"
+        f"after {of(len(bad), n, 'restart')} health said healthy "
+        f"{duration(float(np.median(middle)))} before WebSockets worked (median; the "
+        f"worst, restart {worst_trial.number}: at least {duration(worst.low_ns)}{top})"
     )
     cases = []
     for trial, _ in bad:

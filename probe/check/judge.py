@@ -17,6 +17,7 @@ import numpy as np
 
 from probe.check.authenticity import authenticity, counts
 from probe.check.bound import Part
+from probe.check.catalogue import finding
 from probe.check.definite import definite
 from probe.check.fitness import fitness
 from probe.check.gap import readiness_gap
@@ -26,9 +27,9 @@ from probe.check.preflight import connects, health
 from probe.check.restart import everybody_in, failed_restarts, recovery, restarts
 from probe.check.runs import runs
 from probe.check.sessions import success
-from probe.check.verdict import Check, Finding, Judgement, Outcome, fold, taint
+from probe.check.verdict import Check, Evidence, Finding, Judgement, Outcome, fold, taint
 from probe.check.view import StageView, views
-from probe.check.words import counted, seconds
+from probe.check.words import counted, duration, seconds
 from probe.stats.binomial import ALPHA
 from probe.stats.rates import holm
 
@@ -53,6 +54,7 @@ TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
     runs,
 )
 REPRODUCE_TRIALS: Final = 3
+_FAULTS: Final = {"auth": "target.no_token", "restart": "target.no_restart"}
 
 
 def judge(history: History, resolved: Resolved, *, only_stage: str | None = None) -> Judgement:
@@ -73,7 +75,9 @@ def judge(history: History, resolved: Resolved, *, only_stage: str | None = None
         findings += part.findings
         _merge(summary, part.summary)
     if only_stage is None:
-        checks += _whole_run(history)
+        whole = _whole_run(history)
+        checks += whole.checks
+        findings += whole.findings
     summary["counts"] = counts([view for view in chosen if not view.skipped])
     summary["failed_restarts"] = [
         f"{view.name}: {words}" for view in chosen if (words := failed_restarts(view))
@@ -136,32 +140,40 @@ def _skipped(view: StageView, what: str, required: bool, why: str) -> Check:
     return Check(name, view.name, required, Outcome.SKIPPED, "absence", 0, f"skipped: {why}")
 
 
-def _whole_run(history: History) -> list[Check]:
-    """`run.complete`, only where the run did not end as planned."""
-    ended = history.meta.get("ended")
+def _whole_run(history: History) -> Part:
+    """`run.complete`, only where the run did not end as planned.
+
+    Tokens that could not be had and a target that could not be restarted are the target's
+    failures; an end in the middle leaves the run open.
+    """
+    ended, part = history.meta.get("ended"), Part()
     if history.complete and ended == "complete":
-        return []
+        return part
     rows = history.rows
-    last = seconds(int(rows["t"].max() - rows["t"].min())) if len(rows) else None
-    upto = f"{counted(len(rows), 'row')} up to {last:g} s" if last is not None else "no rows"
-    error = str(history.meta.get("error") or "")
+    error = str(history.meta.get("error") or "no reason was told")
+    code = _FAULTS.get(str(history.meta.get("fault") or ""), "")
     match ended:
         case "crashed":
-            verdict, why = Outcome.ERROR, f"the probe itself failed: {error or 'no error told'}"
+            verdict, why = Outcome.ERROR, f"the probe itself failed: {error}"
+        case "aborted" if code:
+            verdict, why = Outcome.FAIL, error
+            part.findings.append(finding(code, "run.complete", 1, error))
+        case "aborted":
+            verdict, why = Outcome.ERROR, f"the run was ended early: {error}"
         case "interrupted":
             verdict, why = Outcome.INCONCLUSIVE, "the run was interrupted"
-        case "aborted":
-            verdict, why = (
-                Outcome.INCONCLUSIVE,
-                f"the run was ended early{': ' + error if error else ''}",
-            )
+        case "complete":
+            verdict, why = Outcome.INCONCLUSIVE, "the journal was not closed in order"
         case _:
-            verdict, why = (
-                Outcome.INCONCLUSIVE,
-                "the run is incomplete: it was killed, or still goes on",
-            )
-    message = f"{why}; there are {upto}"
-    return [Check("run.complete", "run", True, verdict, "absence", min(len(rows), 1), message)]
+            verdict, why = Outcome.INCONCLUSIVE, "the run is incomplete: killed, or still going on"
+    message = f"{why}; there are {counted(len(rows), 'row')}"
+    if len(rows):
+        message += f" up to {duration(int(rows['t'].max() - rows['t'].min()))}"
+    evidence: Evidence = "witness" if verdict is Outcome.FAIL else "absence"
+    part.checks.append(
+        Check("run.complete", "run", True, verdict, evidence, min(len(rows), 1), message)
+    )
+    return part
 
 
 def corrected(checks: tuple[Check, ...]) -> tuple[Check, ...]:
@@ -200,8 +212,8 @@ def _reproduce(history: History, resolved: Resolved, check: str) -> str:
     if "--seed" not in words and "seed" in history.meta:
         words += f" --seed {history.meta['seed']}"
     stage = resolved.scenario.stages.get(check.partition(".")[0])
-    if stage is not None and stage.anchor == "restart" and stage.trials > REPRODUCE_TRIALS:
-        words += f" --set stages.{check.partition('.')[0]}.trials={REPRODUCE_TRIALS}"
+    if stage is not None and stage.anchor == "restart" and "--restarts" not in words:
+        words += f" --restarts {min(REPRODUCE_TRIALS, stage.trials)}"
     return words
 
 
@@ -213,14 +225,16 @@ def _run(history: History, resolved: Resolved, every: tuple[StageView, ...]) -> 
     ended = meta.get("ended")
     return {
         "run_id": meta.get("run_id", ""),
-        "scenario": {"name": resolved.name, "title": resolved.scenario.title},
-        "target": {k: v for k, v in target.items() if k not in ("safety", "auth")},
+        "scenario": resolved.name,
+        "title": resolved.scenario.title,
+        "target": str(target.get("name", "")),
+        "target_facts": dict(target),
         "embedded": bool(target.get("embedded")),
         "seed": meta.get("seed"),
         "plan": meta.get("plan", ""),
         "probe": meta.get("probe", ""),
         "command": meta.get("command", []),
-        "started_at": meta.get("started_at", ""),
+        "started": meta.get("started_at", ""),
         "duration_s": seconds(span),
         "complete": history.complete and ended == "complete",
         "ended": ended or "unknown",

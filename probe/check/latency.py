@@ -44,8 +44,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sample:
-    """One phase's samples in the order of intended time: `took` int64[n] ns, and of what
-    kind each is: 0 a value, 1 censored at `took`, 2 failed (infinite).
+    """One phase's samples in the order of intended time.
+
+    `took` int64[n] ns; `kind` int64[n]: 0 a value, 1 censored at `took`, 2 failed (infinite).
     """
 
     rows: Rows
@@ -55,12 +56,12 @@ class Sample:
     @property
     def values(self) -> Ints:
         """Latencies that were seen, ns."""
-        return self.took[self.kind == 0]
+        return np.asarray(self.took[self.kind == 0])
 
     @property
     def censored(self) -> Ints:
         """Bounds of the timeouts, ns."""
-        return self.took[self.kind == 1]
+        return np.asarray(self.took[self.kind == 1])
 
     @property
     def failed(self) -> int:

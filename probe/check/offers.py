@@ -16,9 +16,9 @@ import numpy as np
 from probe.check.bound import Part, unmeasured
 from probe.check.catalogue import finding
 from probe.check.verdict import Check, Finding, Outcome
-from probe.check.view import FATAL, accepted, decided, good, labels, silent, taken_away
+from probe.check.view import FATAL, accepted, decided, gone_at, good, labels, silent, taken_away
 from probe.check.witness import body_of, headers_of, witnesses
-from probe.check.words import close_words, duration, of, plain, quoted
+from probe.check.words import close_words, duration, of, plain, quoted, were
 from probe.history.records import Outcome as Ended
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _selections(
     if none:
         words = (
             f"{of(len(none), len(rows), 'connection')} with {name} ({_offer(rows[none[0]], view)}) "
-            "was accepted with none of the offers chosen; browsers fail such a connection"
+            f"{were(len(none))} accepted with none of the offers chosen, and browsers fail then"
         )
         made = _made("negotiation.none_selected", view, check, rows[none], words)
         found.append(made if shown.selects else _as_info(made))
@@ -227,8 +227,8 @@ def _rejected(view: StageView, check: str, name: str, rows: Rows, n: int) -> Fin
     body = body_of(view.history.text(int(first["response_text"])))
     said = f" with {quoted(body)}" if body else ""
     words = (
-        f"{of(len(rows), n, 'attempt')} with {name} ({_offer(first, view)}) was rejected with "
-        f"{status}{said}"
+        f"{of(len(rows), n, 'attempt')} with {name} ({_offer(first, view)}) "
+        f"{were(len(rows))} rejected with {status}{said}"
     )
     pattern = "auth" if status in _UNAUTHORIZED else ""
     return _made("negotiation.rejected_supported", view, check, rows, words, pattern)
@@ -237,10 +237,10 @@ def _rejected(view: StageView, check: str, name: str, rows: Rows, n: int) -> Fin
 def _closed(view: StageView, check: str, name: str, rows: Rows, n: int) -> Finding:
     first = rows[0]
     said = close_words(int(first["close_code"]), view.history.text(int(first["reason_text"])))
-    after = duration(float(np.median(rows["end"] - rows["head"])))
+    after = duration(float(np.median(gone_at(rows) - rows["head"])))
     words = (
-        f"{of(len(rows), n, 'connection')} with {name} was accepted (101) and then closed with "
-        f"{said}, {after} later (median)"
+        f"{of(len(rows), n, 'connection')} with {name} {were(len(rows))} accepted (101) and then "
+        f"closed with {said}, {after} later (median)"
     )
     return _made("negotiation.closed_after_accept", view, check, rows, words)
 

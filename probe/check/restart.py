@@ -245,7 +245,7 @@ def _entry(view: StageView, trial: Trial) -> dict[str, Any]:
         "stage": view.name,
         "trial": trial.number,
         "zero_offset_s": seconds(trial.zero - view.begun),
-        "ended": _SETTLED_WORDS.get(trial.settled, "unknown"),
+        "ended": trial.why or _SETTLED_WORDS.get(trial.settled, "unknown"),
         "watched_s": seconds(trial.end - trial.zero),
         "first_healthy_s": _middle(healthy, trial.zero),
         "first_healthy_interval_s": _ends(healthy, trial.zero),

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from probe.check.bound import Part, rate_check
 from probe.check.catalogue import finding
@@ -24,6 +23,8 @@ from probe.history.records import Kind
 from probe.history.records import Outcome as Ended
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from probe.check.verdict import Finding
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from probe.check.catalogue import finding
-from probe.check.view import accepted, decided, good
+from probe.check.view import accepted, decided, gone_at, good
 from probe.check.witness import body_of, witnesses
 from probe.check.words import close_words, duration, of, plain, quoted
 from probe.history.records import Outcome, Phase
@@ -28,7 +28,7 @@ _UNKNOWN_CA: Final = ("unable to get", "self-signed", "self signed", "unknown ca
 _INTERNAL: Final = 1011
 _BODY_SHOWN: Final = 160
 _PLAIN: Final = {
-    Outcome.REFUSED: ("target.refused", "was refused: nothing listens there"),
+    Outcome.REFUSED: ("target.refused", "met a refusal: nothing listens there"),
     Outcome.RESOLVE_FAILED: ("target.unresolvable", "found no address for the name"),
     Outcome.UNREACHABLE: ("target.unreachable", "found no way to the address"),
     Outcome.PROXY_FAILED: ("target.proxy", "failed at the proxy"),
@@ -97,7 +97,7 @@ def _cause(view: StageView, rows: Rows) -> tuple[str, str, str]:
             code = "target.tls_unknown_ca"
         return code, words + told, ""
     ended = "reset" if outcome is Outcome.RESET else "ended"
-    return "target.dropped", f"was {ended} in phase {phase.name.lower()}, without an answer", ""
+    return "target.dropped", f"saw TCP {ended} in phase {phase.name.lower()}, without an answer", ""
 
 
 def _after_101(view: StageView, rows: Rows) -> tuple[str, str, str]:
@@ -106,7 +106,7 @@ def _after_101(view: StageView, rows: Rows) -> tuple[str, str, str]:
         event = view.resolved.dialect.ready.event or "ready"
         return "target.never_ready", f"got a 101, and then no {event}", ""
     code = int(row["close_code"])
-    after = duration(float(np.median(rows["end"] - rows["head"])))
+    after = duration(float(np.median(gone_at(rows) - rows["head"])))
     reason = view.history.text(int(row["reason_text"]))
     words = close_words(code, reason) if code else "a drop of TCP"
     pattern = "internal" if code == _INTERNAL else ""
@@ -117,7 +117,7 @@ def _status(view: StageView, row: Any) -> tuple[str, str, str]:
     status = int(row["status"])
     body = body_of(view.history.text(int(row["response_text"])))
     said = f" with {quoted(body, _BODY_SHOWN)}" if body else ""
-    words = f"was answered {status}{said}"
+    words = f"got the HTTP status {status}{said}"
     if status in _UNAUTHORIZED:
         return "target.unauthorized", words, ""
     if status == _UNAVAILABLE:

@@ -8,6 +8,7 @@ second; presentations that ought to be rejected are judged by `offers` alone.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -36,8 +37,10 @@ _OURS: Final = (-1, Outcome.LOCAL, Outcome.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One restart. `zero` is its time zero, `end` when it settled or gave up, `until` when
-    the next one began (FOREVER for the last); `settled` is SETTLED.flag, -1 without a row.
+    """One restart, ns of the monotonic clock.
+
+    `zero` is its time zero, `end` when it settled or gave up, `until` when the next one
+    began (FOREVER for the last); `settled` is SETTLED.flag, -1 without a row.
     """
 
     number: int
@@ -48,7 +51,7 @@ class Trial:
     why: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StageView:
     """See the module. `begun` is 0 for a stage that was never begun."""
 
@@ -87,12 +90,14 @@ class StageView:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """The restarts of this stage that took place, by number."""
+        """The restarts of this stage that took place, by number; of other stages none."""
+        if self.stage.anchor != "restart":
+            return ()
         anchors = self.history.of(Kind.ANCHOR)
         anchors = anchors[anchors["a"] == self.index]
         anchors = anchors[np.argsort(anchors["op"], kind="stable")]
-        settled = self.history.of(Kind.SETTLED)
-        settled = {int(r["op"]): r for r in settled[settled["a"] == self.index]}
+        rows = self.history.of(Kind.SETTLED)
+        settled = {int(r["op"]): r for r in rows[rows["a"] == self.index]}
         trials = []
         for place, row in enumerate(anchors):
             number, zero = int(row["op"]), int(row["b"])
@@ -120,6 +125,19 @@ class StageView:
         ordered: Rows = rows[np.argsort(rows["t"], kind="stable")]
         return ordered
 
+    @cached_property
+    def addresses(self) -> dict[str, str]:
+        """Where endpoints really were, as far as a connection was made (PEER)."""
+        found: dict[str, str] = {}
+        for row in self.history.of(Kind.PEER):
+            if int(row["flag"]) == 0:
+                try:
+                    told = json.loads(self.history.text(int(row["b"])))
+                    found.setdefault(str(told["name"]), str(told["url"]))
+                except (ValueError, KeyError, TypeError):
+                    continue
+        return found
+
     def wanted(self, rows: Rows) -> Mask:
         """Which rows (with a population) show what ought to be accepted."""
         present = self.resolved.dialect.present
@@ -144,7 +162,9 @@ class StageView:
 
     def url(self, index: int) -> str:
         """The address of an endpoint, without its query."""
-        return str(self.resolved.target.get("endpoints", {}).get(self.endpoint(index), ""))
+        name = self.endpoint(index)
+        planned = self.resolved.target.get("endpoints", {}).get(name, "")
+        return self.addresses.get(name, str(planned))
 
     def _mine(self, rows: Rows) -> Rows:
         mine: Rows = rows[np.isin(rows["population"], list(self.groups))]
@@ -189,13 +209,20 @@ def accepted(attempts: Rows) -> Mask:
 def taken_away(attempts: Rows) -> Mask:
     """Accepted, then closed or dropped by the peer before ready or within a second after it."""
     unasked = np.isin(attempts["outcome"], _UNASKED) & accepted(attempts)
-    early = (attempts["ready"] == 0) | (attempts["end"] - attempts["ready"] < FIRST_SECOND_NS)
+    stayed = gone_at(attempts) - attempts["ready"]
+    early = (attempts["ready"] == 0) | (stayed < FIRST_SECOND_NS)
     return np.asarray(unasked & early)
+
+
+def gone_at(attempts: Rows) -> NDArray[np.int64]:
+    """When a connection was lost: its peer's Close, which TCP may outlive, or its end."""
+    return np.where(attempts["close_at"] > 0, attempts["close_at"], attempts["end"])
 
 
 def silent(attempts: Rows) -> Mask:
     """Accepted, and then nothing came until the deadline for ready."""
-    timeout = (attempts["outcome"] == Outcome.TIMEOUT) & (attempts["phase"] == Phase.OPEN)
+    # A timeout after ready is another matter: of a step, or of the answer to our Close.
+    timeout = (attempts["outcome"] == Outcome.TIMEOUT) & (attempts["ready"] == 0)
     return np.asarray(timeout & accepted(attempts))
 
 

@@ -91,7 +91,7 @@ def _line(view: StageView, attempt: Any, row: Any) -> Line | None:  # noqa: C901
             url = view.url(int(attempt["endpoint"]))
             return "probe", f"dial {escaped(urlsplit(url).netloc) or 'the endpoint'}"
         case Kind.RESOLVED:
-            return "note", f"name resolved to {counted(a, 'address')}"
+            return ("note", f"name resolved to {counted(a, 'address')}") if a != 1 else None
         case Kind.TCP:
             return "note", f"TCP is up, from local port {a}"
         case Kind.TLS:

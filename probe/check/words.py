@@ -28,18 +28,23 @@ _CLOSE_NAMES: Final = {
 
 
 def counted(n: int, noun: str) -> str:
-    """ "1 connection", "1,412 connections"."""
+    """A number with its noun: "1 connection", "1,412 connections"."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{n:,} {noun if n == 1 else plural}"
 
 
 def of(k: int, n: int, noun: str) -> str:
-    """ "37 of 412 connections"."""
+    """A share in numbers: "37 of 412 connections"."""
     return f"{k:,} of {counted(n, noun)}"
 
 
+def were(k: int) -> str:
+    """The verb for k cases."""
+    return "was" if k == 1 else "were"
+
+
 def percent(rate: float) -> str:
-    """ "86.1 %"; three digits, never rounded up to 100 % or down to 0 %."""
+    """A rate as "86.1 %": three digits, and never rounded up to 100 %."""
     shown = f"{rate * 100:.3g}"
     if shown == "100" and rate < 1:
         shown = "99.9"

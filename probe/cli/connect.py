@@ -33,7 +33,6 @@ from probe.model.target import Target, is_loopback
 from probe.redact import Redactor
 from probe.report.visible import visible
 from probe.units import duration_ns, format_duration
-from probe.wire.connection import Connection
 from probe.wire.dialing import dial
 from probe.wire.ends import End
 from probe.wire.request import DEFLATE, Facts, Prepared, new_key
@@ -41,6 +40,8 @@ from probe.wire.route import make_context, make_route
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from probe.wire.connection import Connection
 
 EXIT_FAILED = 1
 _CLOSE_NS = 12_000_000_000

@@ -14,7 +14,7 @@ def console(*, no_color: bool = False, stderr: bool = False) -> Console:
     Where it is no terminal, lines are as wide as they are and never wrapped at 80.
     """
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else max(100, int(os.environ.get("COLUMNS", "0") or 0))
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else 100
     return Console(
         file=stream, no_color=no_color or None, width=width, highlight=False, soft_wrap=False
     )

@@ -11,10 +11,9 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import probe
 from probe.errors import ConfigError, Problem
@@ -22,6 +21,9 @@ from probe.model.dialect import Dialect
 from probe.model.reading import assign, build, nearest, parse
 from probe.model.scenario import Scenario
 from probe.model.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FOLDERS: Final = {"scenario": "", "target": "targets", "dialect": "dialects"}
 _LINE: Final = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")

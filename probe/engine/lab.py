@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SECRET_VARIABLE: Final = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of a variable
 _STOP_S: Final = 5.0
 _POLL_S: Final = 0.02
+_GATE: Final = 'read -r _ && exec "$@"'
 
 
 class LabProcess:
@@ -50,7 +52,7 @@ class LabProcess:
         self._seed = seed
         self._ledger = ledger
         self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._lives = 0
         self.port = 0
 
@@ -62,7 +64,7 @@ class LabProcess:
     @property
     def pid(self) -> int:
         """The process of the current life, 0 for none."""
-        return self._process.pid if self._process and self._process.returncode is None else 0
+        return self._process.pid if self._process and self._process.poll() is None else 0
 
     def _arguments(self) -> list[str]:
         words = ["--port", str(self.port), "--seed", str(self._seed), "--life", str(self._lives)]
@@ -79,23 +81,40 @@ class LabProcess:
                 words += ["--boot", phases]
         return words
 
-    async def spawn(self) -> int:
-        """Begin a new life and return its time zero (ns); `announced` waits for its socket."""
+    def spawn(self) -> int:
+        """Begin a new life and return its time zero (ns); `announced` waits for its socket.
+
+        Forking a large process holds up the loop for milliseconds, just when clients are to
+        arrive. So the process is made first and waits at a line of its standard input; that
+        line is time zero.
+        """
         self._lives += 1
         environment = {**os.environ, SECRET_VARIABLE: self._secret}
         log = None if self._log is None else self._log.open("ab")
         try:
-            zero = now_ns()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "probe.lab", *self._arguments(),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log or asyncio.subprocess.DEVNULL,
+            self._process = subprocess.Popen(  # noqa: S603 -- our own words, no user's
+                [
+                    "/bin/sh",
+                    "-c",
+                    _GATE,
+                    "sh",
+                    sys.executable,
+                    "-m",
+                    "probe.lab",
+                    *self._arguments(),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log or subprocess.DEVNULL,
                 env=environment,
-            )  # fmt: skip
+            )
         finally:
             if log is not None:
                 log.close()
+        assert self._process.stdin is not None
+        zero = now_ns()
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
         return zero
 
     async def announced(self, within_ns: int) -> None:
@@ -103,13 +122,15 @@ class LabProcess:
         process = self._process
         assert process is not None
         assert process.stdout is not None
-        try:
-            async with asyncio.timeout(within_ns / 1e9):
-                line = await process.stdout.readline()
-        except TimeoutError:
-            raise RestartError("the embedded lab did not listen in time") from None
+        reading = asyncio.ensure_future(asyncio.to_thread(process.stdout.readline))
+        done, _ = await asyncio.wait({reading}, timeout=within_ns / 1e9)
+        if not done:
+            process.kill()  # which also lets the reading thread go
+            await reading
+            raise RestartError("the embedded lab did not listen in time")
+        line = reading.result()
         if not line:
-            code = await process.wait()
+            code = await asyncio.to_thread(process.wait)
             raise RestartError(f"the embedded lab ended at its start (exit {code}){self._words()}")
         self.port = int(json.loads(line)["port"])
 
@@ -134,20 +155,24 @@ class LabProcess:
     async def stop(self) -> None:
         """End the current life: asked first, then killed."""
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
-        process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.to_thread(process.wait, _STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process = None
 
     def died(self) -> str:
         """What it said when it ended by itself, or "" while it lives."""
         process = self._process
-        if process is None or process.returncode is None:
+        if process is None or process.poll() is None:
             return ""
         return f"the embedded lab died (exit {process.returncode}){self._words()}"
 

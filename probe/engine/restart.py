@@ -48,7 +48,7 @@ class LabRestarter:
     async def begin(self) -> int:
         """Stop this life, spawn the next."""
         await self._lab.stop()
-        return await self._lab.spawn()
+        return self._lab.spawn()
 
     async def finish(self) -> None:
         """Until it listens; how ready it then is, the clients see for themselves."""

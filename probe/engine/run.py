@@ -128,7 +128,7 @@ async def _inside(
             )
         )
         restarter = _restarter(order, lab, http)
-        await _stages(order, site, tokens, restarter, stop, failed)
+        await _stages(order, site, tokens, restarter, watch, stop, failed)
         if lab and (words := lab.died()):
             raise RestartError(words)
 
@@ -138,6 +138,7 @@ async def _stages(
     site: Site,
     tokens: Tokens,
     restarter: Restarter | None,
+    watch: Watch,
     stop: asyncio.Event,
     failed: Failed,
 ) -> None:
@@ -149,7 +150,7 @@ async def _stages(
             text = site.journal.text(closed.encode())
             site.journal.note(Kind.STAGE, index, SKIPPED, 0, text)
             continue
-        await StageRun(site, order.plan, stage, tokens, restarter, stop, failed).run()
+        await StageRun(site, order.plan, stage, tokens, restarter, watch, stop, failed).run()
         if stage.stage.gate:
             why = await ask(site.journal, failed, stage.name)
             closed = f"{stage.name} has failed: {why}" if why else ""
@@ -166,7 +167,7 @@ async def _start_lab(order: Order, stack: contextlib.AsyncExitStack) -> LabProce
     )
     stack.push_async_callback(lab.stop)
     within = order.target.restart.within
-    await lab.spawn()
+    lab.spawn()
     await lab.announced(within)
     await lab.ready(within)
     return lab

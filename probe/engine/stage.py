@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from probe.auth.tokens import Tokens
     from probe.engine.restart import Restarter
     from probe.engine.site import Site
+    from probe.engine.watch import Watch
     from probe.history.journal import Journal
     from probe.model.plan import Plan, StagePlan
 
@@ -58,10 +59,12 @@ class StageRun:
         stage: StagePlan,
         tokens: Tokens,
         restarter: Restarter | None,
+        watch: Watch,
         stop: asyncio.Event,
         failed: Failed,
     ) -> None:
         self._site = site
+        self._watch = watch
         self._stage = stage
         self._rule = stage.stage
         self._index = [each.name for each in plan.stages].index(stage.name)
@@ -120,6 +123,7 @@ class StageRun:
         identities = await self._tokens.identities(
             rows["identity"].tolist(), deadline_ns=deadline + self._rule.patience
         )
+        self._watch.rest()
         if self._rule.activity == "preflight":
             await self._preflight()
         crowd = Crowd(self._site, self._parts)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from probe.history.journal import Journal
 
 BEAT_NS: Final = 10_000_000
+_GC_RARE: Final = (50_000, 50, 1_000)
 _CPU_NS: Final = 1_000_000_000
 _FLUSH_EVERY: Final = 10  # beats: 100 ms
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -45,18 +46,33 @@ class Watch:
         self._last: dict[int, tuple[int, int, int]] = {}
         self._stat = _machine()
         self._gc_began = 0
+        self._thresholds = gc.get_threshold()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; garbage that exists now is frozen, so that no pause is paid for it."""
+        """Begin; what exists now is frozen, so that no collection pays for it.
+
+        Full collections wait for `rest`: a session's garbage goes by reference counts, and
+        a pause in the midst of a trial would be ours, not the target's.
+        """
+        self._thresholds = gc.get_threshold()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_GC_RARE)
         gc.callbacks.append(self._on_gc)
         self._limits()
         self._loop = loop
         self._due = now_ns() + BEAT_NS
         self._sample(now_ns())
         self._timer = loop.call_later(BEAT_NS / 1e9, self._beat)
+
+    def rest(self) -> None:
+        """Between trials, when nothing is measured: the time for a full collection."""
+        gc.callbacks.remove(self._on_gc)
+        gc.collect()
+        gc.freeze()
+        gc.callbacks.append(self._on_gc)
+        self._due = now_ns() + BEAT_NS
 
     def stop(self) -> None:
         """End, with a last sample."""
@@ -66,6 +82,7 @@ class Watch:
         with contextlib.suppress(ValueError):
             gc.callbacks.remove(self._on_gc)
         gc.unfreeze()
+        gc.set_threshold(*self._thresholds)
 
     def _beat(self) -> None:
         now = now_ns()

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from probe.check.verdict import SCHEMA
+from probe.report.facts import facts_of
 from probe.report.schema import VerdictDocument
 from probe.report.visible import encodable
 
@@ -27,23 +28,22 @@ if TYPE_CHECKING:
 def document(judgement: Judgement) -> dict[str, Any]:
     """What verdict.json holds, in the schema's order.
 
-    What the run does not tell is null or empty; a run that does not say that it is complete
-    is not. Raises msgspec.ValidationError for a judgement that does not fit the schema.
+    Raises msgspec.ValidationError for a judgement that does not fit the schema.
     """
-    run, fitness = judgement.run, judgement.fitness
+    facts, fitness = facts_of(judgement), judgement.fitness
     fields = {
         "schema": SCHEMA,
         "verdict": judgement.verdict,
         "headline": judgement.headline,
         "exit_code": judgement.exit_code,
-        "run_id": str(run.get("run_id", "")),
-        "scenario": str(run.get("scenario", "")),
-        "target": str(run.get("target", "")),
-        "embedded": bool(run.get("embedded", False)),
-        "seed": run.get("seed"),
-        "started": str(run.get("started", "")),
-        "duration_s": run.get("duration_s"),
-        "complete": bool(run.get("complete", False)),
+        "run_id": facts.run_id,
+        "scenario": facts.scenario,
+        "target": facts.target,
+        "embedded": facts.embedded,
+        "seed": facts.seed,
+        "started": facts.started,
+        "duration_s": facts.duration_s,
+        "complete": facts.complete,
         "interrupted": judgement.interrupted,
         "reasons": judgement.reasons,
         "checks": [_check(check) for check in judgement.checks],
@@ -65,7 +65,7 @@ def summary(judgement: Judgement) -> dict[str, Any]:
     """What summary.json holds."""
     return {
         "schema": SCHEMA,
-        "run_id": str(judgement.run.get("run_id", "")),
+        "run_id": facts_of(judgement).run_id,
         "headline": judgement.headline,
         **settled(judgement.summary),
     }

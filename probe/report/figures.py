@@ -15,6 +15,7 @@ from typing import Any, Final
 from probe.units import format_duration
 
 MISSING: Final = "-"
+_UNITS = {"s": "s", "ms": "ms", "mib": "MiB"}
 _RATES = frozenset({"rate", "share", "completeness", "low", "high"})
 
 
@@ -49,12 +50,14 @@ def at_least(rate: float) -> str:
 
 
 def amount(value: float | None, unit: str = "") -> str:
-    """A number in its unit: "s", "rate" and "count" are known, any other is appended."""
+    """A number in its unit: "s", "ms", "rate" and "count" are known, any other is appended."""
     if value is None or not math.isfinite(value):
         return MISSING
     match unit:
         case "s":
             return duration(value)
+        case "ms":
+            return duration(value / 1e3)
         case "rate":
             return percent(value)
         case _:
@@ -101,10 +104,12 @@ def quantile(entry: Mapping[str, Any]) -> str:
 def cell(key: str, value: Any) -> str:  # noqa: PLR0911 -- one return per kind is the plainest table
     """Any value of the summary in words; the key tells the unit (`…_s`, `…rate`)."""
     match value:
-        case None:
+        case None | "":
             return MISSING
         case bool():
             return "yes" if value else "no"
+        case int() if key.endswith("port"):
+            return str(value)  # a name that is a number, no amount
         case int() | float():
             return _bound(key, value) or amount(value, unit_of(key))
         case {"missing": _} | {"estimate_s": _}:
@@ -122,12 +127,13 @@ def cell(key: str, value: Any) -> str:  # noqa: PLR0911 -- one return per kind i
 def unit_of(key: str) -> str:
     """The unit that a key of the summary ends in; "" for plain numbers."""
     last = key.rsplit("_", 1)[-1]
-    return "s" if last == "s" else "rate" if last in _RATES else ""
+    return "rate" if last in _RATES else _UNITS.get(last, "")
 
 
 def words(key: str) -> str:
-    """A key as a heading: without its unit, with blanks."""
-    return (key.removesuffix("_s") if unit_of(key) == "s" else key).replace("_", " ")
+    """A key as a heading: without its unit, which the value shows, and with blanks."""
+    head, _, last = key.rpartition("_")
+    return (head if head and last in _UNITS else key).replace("_", " ")
 
 
 def _inner(key: str, value: object) -> str:

@@ -16,7 +16,8 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from probe.check.verdict import Outcome
-from probe.report.views import cut_short, target, witness_lines
+from probe.report.facts import facts_of
+from probe.report.views import cut_short, witness_lines
 from probe.report.visible import visible
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 def junit_xml(judgement: Judgement) -> bytes:
     """The document, UTF-8; the same bytes for the same judgement."""
-    run = judgement.run
-    scenario = visible(run.get("scenario") or "unnamed")
+    facts = facts_of(judgement)
+    scenario = visible(facts.scenario or "unnamed")
     cases = [_case(check, scenario, judgement.findings) for check in judgement.checks]
     cases += _run_cases(judgement, scenario, cases)
     count = {
@@ -37,24 +38,23 @@ def junit_xml(judgement: Judgement) -> bytes:
         "errors": sum(case.find("error") is not None for case in cases),
         "skipped": sum(case.find("skipped") is not None for case in cases),
     }
-    duration_s = run.get("duration_s")
     figures = {key: str(value) for key, value in count.items()}
-    if isinstance(duration_s, int | float) and math.isfinite(duration_s):
-        figures["time"] = f"{duration_s:.3f}"
+    if facts.duration_s is not None and math.isfinite(facts.duration_s):
+        figures["time"] = f"{facts.duration_s:.3f}"
     root = ET.Element("testsuites", {"name": "probe", **figures})
     suite = ET.SubElement(
-        root, "testsuite", {"name": f"{scenario} -> {visible(target(judgement))}", **figures}
+        root, "testsuite", {"name": f"{scenario} -> {visible(facts.marked_target)}", **figures}
     )
-    if run.get("started"):
-        suite.set("timestamp", visible(run["started"]))
+    if facts.started:
+        suite.set("timestamp", visible(facts.started))
     properties = ET.SubElement(suite, "properties")
-    facts = {
-        "run_id": run.get("run_id", ""),
-        "target": target(judgement),
-        "seed": run.get("seed", ""),
+    told = {
+        "run_id": facts.run_id,
+        "target": facts.marked_target,
+        "seed": "" if facts.seed is None else facts.seed,
         "verdict": judgement.headline,
     }
-    for name, value in facts.items():
+    for name, value in told.items():
         ET.SubElement(properties, "property", {"name": name, "value": visible(value)})
     suite.extend(cases)
     ET.indent(root)
@@ -86,14 +86,14 @@ def _run_cases(
     if judgement.verdict is Outcome.INVALID or judgement.fitness.invalid:
         why = "; ".join(judgement.fitness.invalid or judgement.reasons) or "the probe was unfit"
         added.append(_run_case(scenario, "run.fitness", "error", Outcome.INVALID, why))
+    known = {check.id for check in judgement.checks}
     cut = cut_short(judgement)
-    if cut:
+    if cut and "run.complete" not in known:
         added.append(_run_case(scenario, "run.complete", "error", "INCOMPLETE", "; ".join(cut)))
     if judgement.verdict is not Outcome.PASS and not _any_red([*cases, *added]):
         why = "; ".join(judgement.reasons) or "no check passed"
         case = _run_case(scenario, "run.verdict", "failure", judgement.verdict, why)
         added.append(case)
-    known = {check.id for check in judgement.checks}
     for number, finding in enumerate(judgement.findings):
         if finding.check not in known:
             case = _empty_case(f"{scenario}.run", f"run.finding.{number}.{finding.code}")

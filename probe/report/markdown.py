@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.report import figures, views
+from probe.report.facts import facts_of
 from probe.report.visible import visible
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _TITLES: Final = {
     "restarts": ("Restarts", ("stage",)),
     "recovery": ("Recovery", ("stage",)),
     "everybody_in": ("Clients that retry", ("stage",)),
+    "events": ("Events", ("stage",)),
     "success_since_restart": ("Success since the restart", ("stage",)),
 }
 # Of a restart the interval is shown and not its middle too: a row has to fit a page.
@@ -91,10 +93,10 @@ def table(header: Sequence[str], body: Sequence[Sequence[object]]) -> str:
 
 
 def _head(judgement: Judgement) -> str:
-    title = judgement.run.get("title")
-    lines = [f"# {judgement.headline}: {escaped(views.origin(judgement))}"]
-    if title:
-        lines += ["", line(title)]
+    facts = facts_of(judgement)
+    lines = [f"# {judgement.headline}: {escaped(facts.origin)}"]
+    if facts.title:
+        lines += ["", line(facts.title)]
     lines += ["", f"**Verdict: {judgement.headline}** (exit code {judgement.exit_code})"]
     reasons = [*judgement.reasons, *views.cut_short(judgement)]
     if reasons:
@@ -106,21 +108,25 @@ def _head(judgement: Judgement) -> str:
 
 
 def _what_ran(judgement: Judgement) -> str:
-    run = judgement.run
-    facts: dict[str, object] = {
-        "run": run.get("run_id"),
-        "scenario": run.get("scenario"),
-        "target": views.target(judgement),
-        "seed": run.get("seed"),
-        "plan": run.get("plan"),
-        "started (UTC)": run.get("started"),
-        "took": figures.duration(run.get("duration_s")),
-        "stages": run.get("stages"),
-        "complete": bool(run.get("complete", False)),
+    facts = facts_of(judgement)
+    rows = views.rows(facts.stages)
+    told: dict[str, object] = {
+        "run": facts.run_id,
+        "scenario": facts.scenario,
+        "target": facts.marked_target,
+        "seed": "none" if facts.seed is None else str(facts.seed),
+        "plan": facts.plan,
+        "started (UTC)": facts.started,
+        "took": figures.duration(facts.duration_s),
+        "complete": facts.complete,
         "interrupted": judgement.interrupted,
     }
-    facts |= _flat(judgement.summary.get("counts"))
-    text = f"## What ran\n\n{_fact_table(facts)}"
+    if facts.stages and not rows:
+        told["stages"] = facts.stages
+    told |= _flat(judgement.summary.get("counts"))
+    text = f"## What ran\n\n{_fact_table(told)}"
+    if rows:
+        text += f"\n\n{_row_table(rows)}"
     evidence = _flat(judgement.authenticity)
     if evidence:
         text += f"\n\nEvidence that it ran:\n\n{_fact_table(evidence)}"
@@ -159,9 +165,13 @@ def _part(key: str, value: object) -> str:
     rows = views.rows(value, labels)
     if not rows:
         return ""
+    return f"## {title}\n\n{_row_table(rows)}"
+
+
+def _row_table(rows: Sequence[views.Row]) -> str:
     keys = [name for name in views.columns(rows) if name not in _LEFT_OUT]
     body = [[figures.cell(name, row.get(name)) for name in keys] for row in rows]
-    return f"## {title}\n\n{table([escaped(figures.words(name)) for name in keys], body)}"
+    return table([escaped(figures.words(name)) for name in keys], body)
 
 
 def _findings(findings: Sequence[Finding]) -> str:
@@ -205,10 +215,15 @@ def _fitness(judgement: Judgement) -> str:
 
 
 def _again(judgement: Judgement) -> str:
-    command = views.run_again(judgement)
-    if not command:
+    facts = facts_of(judgement)
+    if not facts.again:
         return ""
-    return f"## Run it again\n\nThe same plan, from the same seed:\n\n{fenced([command], 'sh')}"
+    note = (
+        "The same plan, from the same seed:"
+        if facts.again_is_exact
+        else "The same scenario, target and seed; other options of that run are not known here:"
+    )
+    return f"## Run it again\n\n{note}\n\n{fenced([facts.again], 'sh')}"
 
 
 def _fact_table(facts: Mapping[str, object]) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from probe.check.verdict import Outcome
 from probe.report import figures, views
+from probe.report.facts import facts_of
 from probe.report.visible import visible
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ COLOURS: Final = {
     Outcome.ERROR: "magenta",
     Outcome.INVALID: "magenta",
 }
+LINES_MAX: Final = 40
+PASS_LINES_MAX: Final = 24
+CHECK_LINES_MIN: Final = 5
 STEPS_MAX: Final = 6
 COMMAND_LINES_MAX: Final = 3
 _INDENT: Final = "  "
@@ -49,29 +53,36 @@ def screen(judgement: Judgement, console: Console, folder: Path | None = None) -
     """The summary as lines no wider than the console."""
     page = _Page(console)
     colour = COLOURS[judgement.verdict]
-    seed = judgement.run.get("seed")
-    parts = [
-        views.origin(judgement),
-        *([f"seed {seed}"] if seed is not None else []),
-        figures.duration(judgement.run.get("duration_s")),
-    ]
+    facts = facts_of(judgement)
+    parts = [facts.origin]
+    if facts.seed is not None:
+        parts.append(f"seed {facts.seed}")
+    if facts.duration_s is not None:
+        parts.append(figures.duration(facts.duration_s))
     page.add(
         Text(judgement.headline, f"bold {colour}").append(
             f"  {page.safe('  '.join(parts))}", "bold"
         )
     )
-    for reason in views.why(judgement)[:3]:
+    for reason in views.why(judgement)[:2]:
         page.text(reason, lines_max=2, style=colour)
     for line in views.leading(judgement)[:5]:
         page.text(line, lines_max=1 if " restart" in line else 2)
-    page.blank()
-    _add_checks(page, judgement.checks, 11 if judgement.findings else 13)
-    _add_findings(page, judgement.findings)
-    page.blank()
-    page.text(_fitness(judgement), lines_max=2, style="" if judgement.fitness.fit else "magenta")
+    rest = _Page(console)
+    if judgement.findings:
+        rest.blank()
+        _add_findings(rest, judgement.findings)
+    rest.blank()
+    fit = judgement.fitness.fit
+    rest.text(_fitness(judgement), lines_max=2, style="" if fit else "magenta")
     if folder is not None:
-        page.text(f"{folder}/  (report.md, verdict.json)", lines_max=3, style="dim")
-    return page.lines
+        rest.text(f"{folder}/  (report.md, verdict.json)", lines_max=3, style="dim")
+    page.blank()
+    # The checks get what the rest leaves, less the line that counts those left out.
+    screenful = PASS_LINES_MAX if judgement.verdict is Outcome.PASS else LINES_MAX
+    left = screenful - len(page.lines) - len(rest.lines) - 1
+    _add_checks(page, judgement.checks, max(left, CHECK_LINES_MIN))
+    return page.lines + rest.lines
 
 
 class _Page:
@@ -105,8 +116,7 @@ class _Page:
         self.add(Text(self.safe(text), style), lines_max=lines_max, indent=indent)
 
     def blank(self) -> None:
-        if self.lines and self.lines[-1].plain:
-            self.lines.append(Text())
+        self.lines.append(Text())
 
     def beside(self, cells: Sequence[tuple[str, str, int, int]]) -> list[Text]:
         """Cells (text, style, width, lines_max) in one row of columns, two blanks between."""
@@ -156,7 +166,10 @@ def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
 
 def _told(check: Check) -> str:
     optional = "" if check.required else "not required; "
-    return f"{optional}{check.evidence}, n {check.n:,}: {check.message}"
+    # Why the probe was unfit stands once, in the line of its fitness.
+    message, unfit, _ = check.message.partition(" (the probe was unfit: ")
+    mark = " (unfit probe)" if unfit else ""
+    return f"{optional}{check.evidence}, n {check.n:,}{mark}: {message}"
 
 
 def _lines_max(check: Check, pass_lines_max: int) -> int:
@@ -173,10 +186,7 @@ def _counted(checks: Sequence[Check]) -> str:
 
 
 def _add_findings(page: _Page, findings: Sequence[Finding]) -> None:
-    if not findings:
-        return
     first, *others = views.gravest_first(findings)
-    page.blank()
     page.text(
         f"{first.code} ({first.severity}, {first.count:,} seen): {first.message}", lines_max=3
     )
@@ -225,8 +235,8 @@ def _add_command(page: _Page, command: str) -> None:
 def _fitness(judgement: Judgement) -> str:
     fitness = judgement.fitness
     if fitness.fit:
-        figures_ = {k: v for k, v in fitness.figures.items() if isinstance(v, int | float)}
-        told = f": {figures.cell('figures', figures_)}" if figures_ else ""
+        telling = {k: v for k, v in fitness.figures.items() if "p99" in k or "cpu_max" in k}
+        told = f": {figures.cell('figures', telling)}" if telling else ""
         return f"fitness: the probe's machine was fit to judge{told}"
     kind = "unfit" if fitness.invalid else "tainted, so timings are not judged"
     return f"fitness: {kind}: {'; '.join(fitness.invalid + fitness.taints)}"

@@ -1,4 +1,4 @@
-"""What several reports show, drawn from a judgement once: rows, leading figures, the way back.
+"""What several reports show, drawn from a judgement once: rows, leading figures, witnesses.
 
 The summary is open: a stage that did not produce a part leaves it out, and then it is not
 shown. Nothing is judged here; a bound that is printed is that of the counts beside it.
@@ -7,12 +7,12 @@ shown. Nothing is judged here; a bound that is printed is that of the counts bes
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.check.verdict import Outcome
 from probe.report import figures
+from probe.report.facts import facts_of
 from probe.report.visible import visible
 from probe.stats.rates import clopper_pearson
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 STEPS_MAX: Final = 40
+ENDS_MAX: Final = 6
 _WORST_FIRST: Final = (
     Outcome.FAIL,
     Outcome.ERROR,
@@ -69,12 +70,11 @@ def why(judgement: Judgement) -> tuple[str, ...]:
 
 def cut_short(judgement: Judgement) -> tuple[str, ...]:
     """Why this is not the whole of the run that was planned, if so."""
-    lines = []
     if judgement.interrupted:
-        lines.append("the run was interrupted: this judges what had happened by then")
-    if not judgement.run.get("complete", False):
-        lines.append("the run is incomplete: its files do not say that it ended")
-    return tuple(lines)
+        return ("the run was interrupted: this judges what had happened by then",)
+    if not facts_of(judgement).complete:
+        return ("the run is incomplete: its files do not say that it ended",)
+    return ()
 
 
 def leading(judgement: Judgement) -> list[str]:
@@ -85,34 +85,9 @@ def leading(judgement: Judgement) -> list[str]:
     if missed:
         lines.append(f"restarts that were asked for and did not take place: {missed}")
     counts = summary.get("counts")
-    if isinstance(counts, Mapping) and counts:
+    if isinstance(counts, Mapping):
         lines.append(_counts_line(counts))
-    return lines
-
-
-def origin(judgement: Judgement) -> str:
-    """Scenario and target: "cold_start -> lab"."""
-    run = judgement.run
-    return f"{run.get('scenario') or 'unnamed'} -> {run.get('target') or 'no target'}"
-
-
-def target(judgement: Judgement) -> str:
-    """The target's name; the lab that the probe brings along is marked."""
-    mark = " (embedded)" if judgement.run.get("embedded") else ""
-    return f"{judgement.run.get('target') or 'no target'}{mark}"
-
-
-def run_again(judgement: Judgement) -> str:
-    """The command that plays the same plan; "" where the run does not tell its scenario."""
-    run = judgement.run
-    if not run.get("scenario"):
-        return ""
-    parts = ["probe", "run", str(run["scenario"])]
-    if run.get("target"):
-        parts += ["--target", str(run["target"])]
-    if run.get("seed") is not None:
-        parts += ["--seed", str(run["seed"])]
-    return shlex.join(parts)
+    return [line for line in lines if line]
 
 
 def witness_head(witness: Witness) -> str:
@@ -199,14 +174,21 @@ def _spread_line(name: str, seconds: Sequence[float]) -> str:
 
 
 def _counts_line(counts: Mapping[str, Any]) -> str:
+    """Clients, attempts and how they ended, runs; the rest stands in report.md."""
     parts = []
-    for key, value in counts.items():
-        if isinstance(value, Mapping):
-            text = figures.cell(key, value)
-            if text and key == "outcomes":
-                parts.append(f"ended: {text}")
-            elif text:
-                parts.append(f"{figures.words(key)}: {text}")
-        else:
-            parts.append(f"{figures.cell(key, value)} {figures.words(key)}")
+    for key in ("clients", "attempts", "runs"):
+        if key not in counts:
+            continue
+        text = f"{figures.cell(key, counts[key])} {key}"
+        if key == "attempts":
+            text += _ends(counts.get("ways") or counts.get("outcomes"))
+        parts.append(text)
     return "; ".join(parts)
+
+
+def _ends(ends: object) -> str:
+    if not isinstance(ends, Mapping) or not ends:
+        return ""
+    shown = dict(list(ends.items())[:ENDS_MAX])
+    more = f", {len(ends) - ENDS_MAX} more ways" if len(ends) > ENDS_MAX else ""
+    return f" ({figures.cell('ends', shown)}{more})"

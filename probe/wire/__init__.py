@@ -1,10 +1,11 @@
 """One WebSocket connection, stamped phase by phase, that says exactly how it ended."""
 
-from probe.wire.connection import Connection, TlsInfo
+from probe.wire.connection import Connection
 from probe.wire.deadlines import Deadline, Wheel, wheel_of
 from probe.wire.dialing import DnsCache, dial
 from probe.wire.ends import End, Limits, Listener
 from probe.wire.frames import BINARY, TEXT, encode
+from probe.wire.outlet import TlsInfo
 from probe.wire.request import DEFLATE, Facts, Prepared, accept_for, new_key
 from probe.wire.response import Response
 from probe.wire.route import Proxy, Route, TlsOptions, make_route

@@ -21,9 +21,7 @@ their texts are to be kept, so rows are not strictly in order of time.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from websockets.frames import Frame, Opcode
 
@@ -31,6 +29,7 @@ from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
 from probe.wire.ends import End, end_of_error
 from probe.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode
+from probe.wire.outlet import Outlet, TlsInfo
 from probe.wire.reference import REFUSED_CLOSE
 from probe.wire.response import Response, parse_head
 
@@ -52,14 +51,6 @@ _NO_CODE: Final = 1005
 _TOO_BIG: Final = 1009
 
 
-class TlsInfo(NamedTuple):
-    """What TLS agreed on; `fingerprint` is the SHA-256 of the peer's certificate, in hex."""
-
-    version: str
-    cipher: str
-    fingerprint: str
-
-
 class Connection(asyncio.Protocol):
     """One attempt and, if it succeeds, one connection; made by `dial`.
 
@@ -70,9 +61,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked",
-        "_broken",
         "_deflate",
-        "_fd",
         "_final",
         "_frames",
         "_head",
@@ -85,10 +74,10 @@ class Connection(asyncio.Protocol):
         "listener",
         "op",
         "opening",
+        "outlet",
         "phase",
         "redactor",
         "session",
-        "transport",
     )
 
     def __init__(
@@ -107,7 +96,7 @@ class Connection(asyncio.Protocol):
         self.op = op
         self.redactor = redactor
         self.opening: Opening | None = None
-        self.transport: asyncio.Transport | None = None
+        self.outlet: Outlet | None = None
         self.phase = Phase.RESOLVE
         self.end: End | None = None
         self._limits = limits
@@ -118,8 +107,6 @@ class Connection(asyncio.Protocol):
         self._timer: Deadline | None = None
         self._quiet = True
         self._asked = False
-        self._broken: OSError | None = None
-        self._fd = -1
         self._final: End | None = None
 
     # What the owner sees.
@@ -148,34 +135,22 @@ class Connection(asyncio.Protocol):
     @property
     def buffered(self) -> int:
         """Bytes written but not yet taken by the kernel."""
-        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+        return 0 if self.outlet is None else self.outlet.transport.get_write_buffer_size()
 
     @property
     def local_address(self) -> tuple[str, int] | None:
         """Our host and port; None without a socket."""
-        return self._address("sockname")
+        return None if self.outlet is None else self.outlet.address("sockname")
 
     @property
     def peer_address(self) -> tuple[str, int] | None:
         """Host and port that TCP is connected to (with a proxy, the proxy's)."""
-        return self._address("peername")
-
-    def _address(self, which: str) -> tuple[str, int] | None:
-        if self.transport is None or self.end is not None:
-            return None
-        host, port, *_ = self.transport.get_extra_info(which)
-        return host, port
+        return None if self.outlet is None else self.outlet.address("peername")
 
     @property
     def tls_info(self) -> TlsInfo | None:
         """What TLS agreed on; None for plain ws and once it is over."""
-        if self.transport is None or self.end is not None:
-            return None
-        tls = self.transport.get_extra_info("ssl_object")
-        if tls is None:
-            return None
-        fingerprint = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
-        return TlsInfo(tls.version() or "", tls.cipher()[0], fingerprint)
+        return None if self.outlet is None else self.outlet.tls_info()
 
     def send_text(self, payload: bytes) -> int:
         """Send one text message (the caller vouches for UTF-8)."""
@@ -191,9 +166,10 @@ class Connection(asyncio.Protocol):
 
     def send_raw(self, data: bytes) -> int:
         """Write bytes as they are: part of a frame, several frames, or what is no frame."""
-        if self._frames is None or self._frames.stopped or self._asked:
+        outlet = self.outlet
+        if outlet is None or self._frames is None or self._frames.stopped or self._asked:
             return 0
-        return self.put(data)
+        return outlet.put(data)
 
     def close(self, code: int = 1000, reason: bytes = b"") -> None:
         """Begin the closing handshake; `Listener.ended` tells its end.
@@ -218,39 +194,13 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more from the socket; what was read already is still delivered."""
-        if self.transport is not None and self.end is None:
-            self.transport.pause_reading()
+        if self.outlet is not None:
+            self.outlet.transport.pause_reading()
 
     def resume(self) -> None:
         """Read again after `pause`."""
-        if self.transport is not None and self.end is None:
-            self.transport.resume_reading()
-
-    def put(self, data: bytes) -> int:
-        """Write now; the stamp right before it, or 0 when the socket is broken.
-
-        Past the transport while nothing waits in it: it would hold the bytes back to the end
-        of the loop's turn, which under a herd is milliseconds after the stamp. (TLS has no
-        way past.) An error is not judged here, since what the peer sent before it can still
-        be read; but it is kept, because the kernel tells it only once.
-        """
-        transport = self.transport
-        if transport is None:
-            return 0
-        stamp = now_ns()
-        if self._fd >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
-            try:
-                done = os.write(self._fd, data)
-            except BlockingIOError:
-                done = 0
-            except OSError as error:
-                self._broken = error
-                return 0
-            if done == len(data):
-                return stamp
-            data = data[done:]
-        transport.write(data)
-        return stamp
+        if self.outlet is not None:
+            self.outlet.transport.resume_reading()
 
     # What the loop calls.
 
@@ -260,7 +210,7 @@ class Connection(asyncio.Protocol):
         if self.opening is None or self.opening.expired:
             transport.abort()
             return
-        self.attach(transport, transport.get_extra_info("socket").fileno())
+        self.outlet = Outlet(transport, transport.get_extra_info("socket").fileno())
         try:
             self.opening.connected(stamp, transport)
         except Exception as error:
@@ -282,14 +232,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone: by reset, by TLS, by our own doing, or by an error of ours."""
-        if self.transport is not None:  # else it came too late to be ours
+        if self.outlet is not None:  # else it was given up, or came too late to be ours
             self._dropped(now_ns(), exc)
-            self.transport = None
-
-    def attach(self, transport: asyncio.Transport, fd: int) -> None:
-        """Speak through `transport`; `fd` is its socket, or -1 where bytes must not pass it."""
-        self.transport = transport
-        self._fd = fd
 
     # Between the 101 and the end.
 
@@ -350,7 +294,8 @@ class Connection(asyncio.Protocol):
         self.finish(stamp, End(outcome, self.phase, code, detail=why), flush=True)
 
     def _send_close(self, code: int, reason: bytes) -> None:
-        stamp = self.put(encode(CLOSE, code.to_bytes(2) + reason if code else b""))
+        assert self.outlet is not None
+        stamp = self.outlet.put(encode(CLOSE, code.to_bytes(2) + reason if code else b""))
         if stamp:
             self._note_close(stamp, _SENT, code or _NO_CODE, reason)
 
@@ -378,7 +323,8 @@ class Connection(asyncio.Protocol):
         """TCP has ended, by a FIN (None) or by an error."""
         if self.end is not None:
             return
-        error = error or self._broken
+        if error is None and self.outlet is not None:
+            error = self.outlet.broken
         if self.opening is not None:
             self.opening.dropped(stamp, error)
         elif self._final is not None:
@@ -410,11 +356,12 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.transport is not None:
+        outlet, self.outlet = self.outlet, None
+        if outlet is not None:
             if flush:
-                self.transport.close()
+                outlet.transport.close()
             else:
-                self.transport.abort()
+                outlet.transport.abort()
         if self._frames is not None:
             self._frames.stopped = True
             self.listener.ended(stamp, end)

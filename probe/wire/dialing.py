@@ -171,14 +171,15 @@ async def _one(
 async def _secure(
     loop: asyncio.AbstractEventLoop, route: Route, connection: Connection, opening: Opening
 ) -> None:
-    plain = connection.transport
-    assert plain is not None
+    assert connection.outlet is not None
     assert route.tls is not None
     if opening.spoke_early:
         detail = "the peer spoke before the TLS handshake"
         _stop(connection, End(Outcome.TLS_FAILED, Phase.TLS, detail=detail))
         return
-    secure = await loop.start_tls(plain, connection, route.tls, server_hostname=route.server_name)
+    secure = await loop.start_tls(
+        connection.outlet.transport, connection, route.tls, server_hostname=route.server_name
+    )
     assert secure is not None
     if connection.opening is None:
         secure.abort()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
 from probe.wire.ends import End, end_of_error
+from probe.wire.outlet import Outlet
 from probe.wire.response import (
     SWITCHING,
     HeadTooLargeError,
@@ -120,7 +121,7 @@ class Opening:
         """TLS stands over `transport`: upgrade."""
         stamp = now_ns()
         connection = self._connection
-        connection.attach(transport, -1)
+        connection.outlet = Outlet(transport, -1)
         connection.journal.row(stamp, connection.session, connection.op, Kind.TLS)
         self._upgrade()
 
@@ -138,13 +139,15 @@ class Opening:
         head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
         if proxy.authorization:
             head += f"Proxy-Authorization: {proxy.authorization}\r\n"
-        self._connection.put(f"{head}\r\n".encode("utf-8", "surrogateescape"))
+        assert self._connection.outlet is not None
+        self._connection.outlet.put(f"{head}\r\n".encode("utf-8", "surrogateescape"))
 
     def _upgrade(self) -> None:
         self._connection.phase = Phase.UPGRADE
         self.bound(self._limits.upgrade_ns)
         self._reader = ResponseReader()
-        self._sent_ns = self._connection.put(self._request)
+        assert self._connection.outlet is not None
+        self._sent_ns = self._connection.outlet.put(self._request)
         if self._early:
             early, self._early = self._early, b""
             self.read(now_ns(), early)

@@ -1,0 +1,76 @@
+# What a person runs. Everything happens in .venv, which is made on first use.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/probe
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help probe smoke lab test test-long check format bench clean dist
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo '  make probe SCENARIO=cold_start [TARGET=staging] [ARGS="--restarts 60"]'
+
+# pip's exit code decides: a stamp is only left behind by an install that went through.
+$(VENV)/.run: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "no virtual environment could be made; on Debian: apt install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …" >&2; exit 2; }
+	@echo "installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+probe: $(VENV)/.run ## run a scenario: SCENARIO=name [TARGET=name] [ARGS="…"]
+	@test -n "$(SCENARIO)" || { echo 'name a scenario: make probe SCENARIO=cold_start' >&2; $(RUN) list; exit 2; }
+	@$(RUN) run $(SCENARIO) $(if $(TARGET),--target $(TARGET)) $(ARGS)
+
+smoke: $(VENV)/.run ## the pre-deploy smoke test: TARGET=name is needed
+	@test -n "$(TARGET)" || { echo 'name what is to be tested: make smoke TARGET=staging' >&2; exit 2; }
+	@$(RUN) run smoke --target $(TARGET) $(ARGS)
+
+lab: $(VENV)/.run ## start the lab by itself on 127.0.0.1:8765
+	@$(RUN) lab $(ARGS)
+
+test: $(VENV)/.dev ## the tests, with coverage
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage run -m pytest -m "not long" $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+test-long: $(VENV)/.dev ## repeats and endurance
+	@$(BIN)/python -m pytest -m long $(ARGS)
+
+check: $(VENV)/.dev ## the gate: format, lint, types, import layers, dead code
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/vulture
+	@$(RUN) validate > /dev/null
+	@echo "check: all good"
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.bench ## measure against other clients: [ARGS="--quick"]
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+dist: $(VENV)/.dev ## build the wheel
+	@$(BIN)/python -m hatchling build
+
+clean: ## remove what was built and measured, but not the runs
+	@rm -rf $(VENV) dist build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
+	  .pytest_cache .hypothesis benchmarks/.build
