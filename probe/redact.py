@@ -7,8 +7,7 @@ masked whole. Whatever looks like a JSON Web Token is masked even when nobody de
 since a server may echo a token of somebody else.
 
 A common stretch of 2k-1 characters always holds an aligned block of k, so the text is
-looked at in blocks of k against the set of all k-grams of the secrets, and hits grow both
-ways. Storage is rare (heads, failures, samples), so this need not be fast.
+looked at in blocks of k, each searched in what is secret, and hits grow both ways.
 """
 
 from __future__ import annotations
@@ -16,11 +15,17 @@ from __future__ import annotations
 import base64
 import json
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _K = 6
 _SHORTEST_SECRET = 3
+_SEARCHED_MAX = 4096
 _JWT = re.compile(rb"eyJ[A-Za-z0-9_\-]{5,}(?:\.[A-Za-z0-9_\-]*)*")
+_UNRESERVED = re.compile(rb"[A-Za-z0-9._~\-]*")
 _CLASSES = bytes.maketrans(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
     b"x" * 26 + b"X" * 26 + b"0" * 10,
@@ -34,27 +39,27 @@ def mask(data: bytes) -> bytes:
 
 def _spellings(secret: bytes) -> set[bytes]:
     """How one secret may be written on a wire: plain, escaped, encoded."""
-    text = secret.decode("utf-8", "surrogateescape")
     forms = {secret, base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
-    forms |= {quote(secret, safe="").encode(), quote_plus(secret).encode()}
-    forms.add(json.dumps(text)[1:-1].encode("utf-8", "surrogateescape"))
+    if not _UNRESERVED.fullmatch(secret):  # else nobody escapes any of it
+        text = secret.decode("utf-8", "surrogateescape")
+        forms |= {quote(secret, safe="").encode(), quote_plus(secret).encode()}
+        forms.add(json.dumps(text)[1:-1].encode("utf-8", "surrogateescape"))
     return {form for form in forms if len(form) >= _SHORTEST_SECRET}
 
 
 class Redactor:
     """Masks a growing set of secrets; one for the run, and one more per identity.
 
-    `parent` is asked too. An identity's own redactor keeps no index, so that thousands
-    of identities cost nothing until something of theirs is stored.
+    `parent` is asked too. An identity's own redactor keeps nothing but its secrets, so that
+    thousands of identities cost little; the run's keeps what it can prepare.
     """
 
-    __slots__ = ("_grams", "_parent", "_secrets", "_spellings")
+    __slots__ = ("_known", "_parent", "_secrets")
 
     def __init__(self, *secrets: str | bytes, parent: Redactor | None = None) -> None:
         self._parent = parent
         self._secrets: list[bytes] = []
-        self._spellings: frozenset[bytes] | None = None
-        self._grams: frozenset[bytes] | None = None
+        self._known: tuple[frozenset[bytes], Callable[[bytes], bool]] | None = None
         for secret in secrets:
             self.add(secret)
 
@@ -63,30 +68,35 @@ class Redactor:
         raw = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
         if len(raw) >= _SHORTEST_SECRET and raw not in self._secrets:
             self._secrets.append(raw)
-            self._spellings = self._grams = None
+            self._known = None
 
-    def _index(self) -> tuple[frozenset[bytes], frozenset[bytes]]:
-        """All spellings, and the k-grams that a stretch is known by."""
-        if self._spellings is not None and self._grams is not None:
-            return self._spellings, self._grams
+    def _prepared(self) -> tuple[frozenset[bytes], Callable[[bytes], bool]]:
+        """All spellings, and whether a block of k stands in one of them."""
+        if self._known is not None:
+            return self._known
         spellings = frozenset(form for secret in self._secrets for form in _spellings(secret))
         # An identity's token is cut as it is, if at all; the run's keys in any spelling.
         cut = self._secrets if self._parent is not None else spellings
-        grams = frozenset(form[i : i + _K] for form in cut for i in range(len(form) - _K + 1))
+        joined = b"\0".join(cut)
+        known: Callable[[bytes], bool] = joined.__contains__
+        if len(joined) > _SEARCHED_MAX:
+            known = frozenset(
+                form[i : i + _K] for form in cut for i in range(len(form) - _K + 1)
+            ).__contains__
         if self._parent is None:
-            self._spellings, self._grams = spellings, grams
-        return spellings, grams
+            self._known = spellings, known
+        return spellings, known
 
     def redact(self, data: bytes) -> bytes:
         """`data` with every known secret, and everything like a JWT, masked in place."""
         if self._parent is not None:
             data = self._parent.redact(data)
         if self._secrets:
-            spellings, grams = self._index()
+            spellings, known = self._prepared()
             for form in spellings:
                 if form in data:
                     data = data.replace(form, mask(form))
-            data = _mask_stretches(data, grams)
+            data = _mask_stretches(data, known)
         if self._parent is None:
             return _JWT.sub(lambda match: mask(match[0]), data)
         return data
@@ -97,15 +107,15 @@ class Redactor:
         return self.redact(raw).decode("utf-8", "surrogateescape")
 
 
-def _mask_stretches(data: bytes, grams: frozenset[bytes]) -> bytes:
+def _mask_stretches(data: bytes, known: Callable[[bytes], bool]) -> bytes:
     spans: list[tuple[int, int]] = []
     for start in range(0, len(data) - _K + 1, _K):
-        if data[start : start + _K] not in grams:
+        if not known(data[start : start + _K]):
             continue
         low, high = start, start + _K
-        while low > 0 and data[low - 1 : low - 1 + _K] in grams:
+        while low > 0 and known(data[low - 1 : low - 1 + _K]):
             low -= 1
-        while high < len(data) and data[high - _K + 1 : high + 1] in grams:
+        while high < len(data) and known(data[high - _K + 1 : high + 1]):
             high += 1
         if high - low >= 2 * _K - 1:
             spans.append((low, high))

@@ -169,9 +169,13 @@ def _schedule(notes: _Notes, views: Sequence[StageView]) -> None:
         if not len(rows):
             continue
         secure = any(view.url(k).startswith("wss:") for k in np.unique(rows["endpoint"]).tolist())
+        due = rows["intended"].copy()
+        for trial in view.trials:
+            mine = rows["trial"] == trial.number
+            due[mine] = np.maximum(due[mine], trial.called)
         each_ns = _launch_ns(rows, LAUNCH_TLS_NS if secure else LAUNCH_NS)
         lags.append(rows["dial"] - rows["intended"])
-        excess.append(_beyond(rows, each_ns))
+        excess.append(_beyond(due, rows["dial"], each_ns))
         notes.figures[f"launch_each_us_in_{view.name}"] = round(each_ns / 1000, 3)
     if not lags:
         return
@@ -200,17 +204,17 @@ def _launch_ns(rows: Rows, least_ns: int) -> int:
     return int(np.clip(np.median(gaps), least_ns, LAUNCH_SLOWER * least_ns))
 
 
-def _beyond(rows: Rows, each_ns: int) -> Any:
-    """Lateness beyond what a herd has by nature, int64[n] ns.
+def _beyond(due: Any, dial: Any, each_ns: int) -> Any:
+    """Lateness beyond what a herd has by nature, int64[n] ns, from int64[n] stamps.
 
-    Clients of one instant are dialled one by one, and who comes next waits for them. Only
+    Clients due at one instant are dialled one by one, and who comes next waits for them. Only
     those add to the queue: open arrivals that pile up are the probe's fault.
     """
-    rows = rows[np.lexsort((rows["dial"], rows["intended"]))]
-    intended = rows["intended"]
-    behind = np.concatenate([[0], np.where(np.diff(intended) == 0, each_ns, 0)]).cumsum()
-    due = behind + np.maximum.accumulate(intended - behind)
-    return np.maximum(rows["dial"] - due, 0)
+    order = np.lexsort((dial, due))
+    due, dial = due[order], dial[order]
+    behind = np.concatenate([[0], np.where(np.diff(due) == 0, each_ns, 0)]).cumsum()
+    turn = behind + np.maximum.accumulate(due - behind)
+    return np.maximum(dial - turn, 0)
 
 
 def _achieved(notes: _Notes, history: History, views: Sequence[StageView]) -> None:

@@ -19,12 +19,13 @@ from probe.check.authenticity import authenticity, counts
 from probe.check.bound import Part
 from probe.check.catalogue import finding
 from probe.check.definite import definite
+from probe.check.everybody import everybody_in
 from probe.check.fitness import fitness
 from probe.check.gap import readiness_gap
 from probe.check.latency import latency
 from probe.check.offers import handshakes, offers
 from probe.check.preflight import connects, health
-from probe.check.restart import everybody_in, failed_restarts, recovery, restarts
+from probe.check.restart import failed_restarts, recovery, restarts
 from probe.check.runs import runs
 from probe.check.sessions import success
 from probe.check.verdict import Check, Evidence, Finding, Judgement, Outcome, fold, taint

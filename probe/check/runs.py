@@ -92,13 +92,14 @@ def judged(view: StageView) -> Judged:
     at = row_of[place[len(keys) :]]
     got, at = got[at >= 0], at[at >= 0]
     kind = got["flag"].astype(np.int64) - first - 1
-    counts = np.bincount(at * max(len(names), 1) + kind, minlength=len(runs) * max(len(names), 1))
+    width = max(len(names), 1)
+    counts = np.bincount(at * width + kind, minlength=len(runs) * width)
     order = np.lexsort((got["t"], at))  # stable: rows of one chunk keep their order
     at, kind = at[order], kind[order]
     backwards = (at[1:] == at[:-1]) & (kind[1:] < kind[:-1])
     ordered = np.ones(len(runs), dtype=np.bool_)
     ordered[at[1:][backwards]] = False
-    return Judged(view, runs, counts.reshape(len(runs), -1), ordered)
+    return Judged(view, runs, counts.reshape(len(runs), width), ordered)
 
 
 def _key(rows: Rows, op: str) -> NDArray[np.int64]:

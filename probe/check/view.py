@@ -40,7 +40,8 @@ class Trial:
     """One restart, ns of the monotonic clock.
 
     `zero` is its time zero, `end` when it settled or gave up, `until` when the next one
-    began (FOREVER for the last); `settled` is SETTLED.flag, -1 without a row.
+    began (FOREVER for the last); `settled` is SETTLED.flag, -1 without a row. `called` is when
+    the call that restarts had returned: no client can be dialled before.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Trial:
     until: int
     settled: int
     why: str
+    called: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ class StageView:
             flag = int(mark["flag"]) if mark is not None else -1
             why = self.text(mark["b"]) if mark is not None else ""
             if flag != NO_RESTART:
-                trials.append(Trial(number, zero, min(end, until), until, flag, why))
+                trials.append(Trial(number, zero, min(end, until), until, flag, why, int(row["t"])))
         return tuple(trials)
 
     @cached_property

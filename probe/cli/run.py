@@ -38,6 +38,8 @@ from probe.report.terminal import show
 from probe.report.writer import write_reports
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from probe.check.verdict import Judgement
 
 SEED_MAX = 2**32
@@ -74,41 +76,24 @@ def command(
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
 ) -> None:
     """Run a scenario against a target and judge it."""
-    if os.environ.get("CI") and target is None:
-        raise ConfigError(
-            Problem("--target", "", "where CI is set, every run names its target, the lab too")
-        )
     lab_secret = random_source.token_urlsafe(36)
-    loaded = load(scenario, target, sets or [], variables() | {SECRET_VARIABLE: lab_secret})
-    loaded = _with_restarts(loaded, restarts)
-    if defect and not loaded.target.embedded:
-        raise ConfigError(
-            Problem(
-                "--defect", "", f"{loaded.target_name!r} is no embedded lab, which alone has any"
-            )
-        )
+    loaded = _load(scenario, target, sets or [], restarts, defect or [], lab_secret)
     if seed is None:
         seed = random_source.randbelow(SEED_MAX)
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)
     screen = console(no_color=no_color, stderr=json)
     if dry_run:
         show_plan(screen, loaded, plan)
-        ceilings(plan, loaded.target)
-        return
     ceilings(plan, loaded.target)
+    if dry_run:
+        return
     redactor = Redactor(lab_secret, *secrets(loaded.target.auth, seed=seed))
     if loaded.target.network.proxy is not None:
         redactor.add(loaded.target.network.proxy.get_secret_value())
     folder = new_run(out, loaded.name, datetime.now(UTC))
     order = _order(loaded, plan, folder, redactor, lab_secret, defect or [])
     if not quiet:
-        screen.print(
-            f"{loaded.name} -> {loaded.target_name}  seed {seed}  {plan.clients:,} clients planned",
-            markup=False,
-        )
-        if verbose:
-            for path in (loaded.scenario_path, loaded.target_path, loaded.dialect_path):
-                screen.print(f"  {path}", markup=False)
+        _say_what(screen, loaded, plan, verbose=verbose)
     ended = _execute(order, screen, quiet=quiet)
     judgement = _judge(folder)
     if json:
@@ -118,6 +103,37 @@ def command(
     if ended.error:
         screen.print(f"the run was {ended.how}: {ended.error}", markup=False)
     raise typer.Exit(judgement.exit_code)
+
+
+def _load(
+    scenario: str,
+    target: str | None,
+    sets: list[str],
+    restarts: int | None,
+    defects: list[str],
+    lab_secret: str,
+) -> Loaded:
+    """The files, with what the command line says of them; ConfigError where it cannot be."""
+    if os.environ.get("CI") and target is None:
+        raise ConfigError(
+            Problem("--target", "", "where CI is set, every run names its target, the lab too")
+        )
+    loaded = load(scenario, target, sets, variables() | {SECRET_VARIABLE: lab_secret})
+    if defects and not loaded.target.embedded:
+        message = f"{loaded.target_name!r} is no embedded lab, which alone has any"
+        raise ConfigError(Problem("--defect", "", message))
+    return _with_restarts(loaded, restarts)
+
+
+def _say_what(screen: Console, loaded: Loaded, plan: Plan, *, verbose: bool) -> None:
+    screen.print(
+        f"{loaded.name} -> {loaded.target_name}  seed {plan.seed}  "
+        f"{plan.clients:,} clients planned at most",
+        markup=False,
+    )
+    if verbose:
+        for path in (loaded.scenario_path, loaded.target_path, loaded.dialect_path):
+            screen.print(f"  {path}", markup=False)
 
 
 def _with_restarts(loaded: Loaded, restarts: int | None) -> Loaded:
@@ -193,7 +209,7 @@ def _host() -> dict[str, Any]:
     }
 
 
-def _execute(order: Order, screen: Any, *, quiet: bool) -> Ended:
+def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
     """Run on uvloop; the first Ctrl-C ends the run in order, the second at once."""
     live = Live()
     log = Log(order.folder / LOG, order.redactor)

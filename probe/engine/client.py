@@ -279,7 +279,7 @@ class Client:
         if parts.first_message is not None and self._open_end is None:
             self._put(parts.first_message, 0, -1)
         if not self._ready_kind and self._open_end is None:
-            self._become_ready(now_ns())
+            self._become_ready(result.opened_ns)
         return await self._until_ready(deadline) if ready else ""
 
     async def _until_ready(self, deadline_ns: int) -> str:

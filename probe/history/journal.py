@@ -31,6 +31,7 @@ ROWS_PER_BUFFER: Final = 4096
 BUFFERS_WAITING: Final = 256
 TEXT_CAP: Final = 32 * 1024 * 1024
 TEXT_MAX: Final = 64 * 1024
+HEADS_PER_KIND: Final = 100
 _MAGIC: Final = b"probetxt"
 _LENGTH: Final = struct.Struct("<I")
 
@@ -69,6 +70,7 @@ class Journal:
         self._gap_since = 0
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._texts: list[bytes] = []
+        self._heads: dict[int, int] = {}
         self._text_bytes = len(_MAGIC)
         self._failed: OSError | None = None
         self._closing = False
@@ -106,6 +108,15 @@ class Journal:
         self._texts.append(_LENGTH.pack(len(data)) + data)
         self.totals.texts += 1
         return reference
+
+    def wants(self, what: int) -> bool:
+        """Whether one more head of this kind of failure is worth its price as a text.
+
+        A witness needs the first few; a herd of thousands that fails alike needs no more.
+        """
+        count = self._heads.get(what, 0)
+        self._heads[what] = count + 1
+        return count < HEADS_PER_KIND
 
     def note(self, kind: int, op: int = 0, flag: int = 0, a: int = 0, b: int = 0) -> None:
         """A row of no session, stamped now."""

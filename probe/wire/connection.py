@@ -54,7 +54,8 @@ _TOO_BIG: Final = 1009
 class Connection(asyncio.Protocol):
     """One attempt and, if it succeeds, one connection; made by `dial`.
 
-    `phase` is how far it came (the owner sets READY), `end` how it ended (None before).
+    `phase` is how far it came (the owner sets READY), `end` how it ended (None before),
+    `opened_ns` when the 101 came (0 before).
     Sending returns the stamp taken right before the write, or 0 when nothing was sent
     because the connection is not open or is closing.
     """
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         "journal",
         "listener",
         "op",
+        "opened_ns",
         "opening",
         "outlet",
         "phase",
@@ -95,6 +97,7 @@ class Connection(asyncio.Protocol):
         self.session = session
         self.op = op
         self.redactor = redactor
+        self.opened_ns = 0
         self.opening: Opening | None = None
         self.outlet: Outlet | None = None
         self.phase = Phase.RESOLVE
@@ -242,6 +245,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """The upgrade is answered by `head`; `rest` came in the same chunk behind it."""
         self.opening = None
+        self.opened_ns = stamp
         self.phase = Phase.OPEN
         self._head = head
         self._deflate = deflate
@@ -351,7 +355,7 @@ class Connection(asyncio.Protocol):
         opening, self.opening = self.opening, None
         text = self.journal.text(detail.encode("utf-8", "surrogateescape")) if detail else 0
         if opening is not None:
-            opening.settle(kept=True)
+            opening.settle(kept=self.journal.wants(end.outcome))
         self.journal.row(stamp, self.session, self.op, Kind.END, end.phase, end.outcome, text)
         if self._timer is not None:
             self._timer.cancel()

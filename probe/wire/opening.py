@@ -1,7 +1,8 @@
 """One attempt from the dial to the 101: what a connection needs only until it is open.
 
-The rule: whatever the peer answers is kept when it is not a right 101 (head, first 8 KiB of
-the body, and the request it answers), redacted. What a proxy answers is told as the proxy's.
+The rule: what the peer answers is kept when it is not a right 101 (head, first 8 KiB of the
+body, and the request it answers), redacted, for the first hundred of each kind. What a proxy
+answers is told as the proxy's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from probe.wire.route import Route
 
 EARLY_BYTES_MAX: Final = 64 * 1024
+_STATUS_KINDS: Final = 1_000  # kinds of failure by HTTP status, apart from those by Outcome
 
 
 class Opening:
@@ -198,7 +200,8 @@ class Opening:
         elif response.status == SWITCHING:
             self._switched(stamp, response)
         else:
-            self._note_head(0, response, kept=True)
+            kept = connection.journal.wants(_STATUS_KINDS + response.status)
+            self._note_head(0, response, kept=kept)
             end = End(Outcome.STATUS, Phase.UPGRADE, response.status, detail=said)
             connection.finish(stamp, end)
 
@@ -221,7 +224,8 @@ class Opening:
         connection = self._connection
         bits, words = violations(response, self._facts)
         fatal = bits & FATAL
-        self._note_head(bits, response, kept=bool(fatal) or self._keep_heads)
+        kept = self._keep_heads or (fatal != 0 and connection.journal.wants(Outcome.BAD_UPGRADE))
+        self._note_head(bits, response, kept=kept)
         if fatal:
             connection.finish(
                 stamp, End(Outcome.BAD_UPGRADE, Phase.UPGRADE, SWITCHING, detail=words)
