@@ -25,11 +25,28 @@ _K = 6
 _SHORTEST_SECRET = 3
 _SEARCHED_MAX = 4096
 _JWT = re.compile(rb"eyJ[A-Za-z0-9_\-]{5,}(?:\.[A-Za-z0-9_\-]*)*")
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~\-]*")
-_CLASSES = bytes.maketrans(
-    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
-    b"x" * 26 + b"X" * 26 + b"0" * 10,
-)
+_SHIFTED_MIN = 8
+
+
+def _class_of(byte: int) -> int:
+    """One byte for each class: letters, digits, signs; blanks and `-._` show the shape.
+
+    Beyond ASCII the classes are those of UTF-8, so that masked text is still text.
+    """
+    for least, mark in ((0xF0, 0xF0), (0xE0, 0xE2), (0xC0, 0xC3), (0x80, 0xA5)):
+        if byte >= least:
+            return mark
+    char = chr(byte)
+    if char.isalpha():
+        return ord("X" if char.isupper() else "x")
+    if char.isdigit():
+        return ord("0")
+    return ord("#") if char.isprintable() and char not in " -._" else byte
+
+
+_CLASSES = bytes(map(_class_of, range(256)))
 
 
 def mask(data: bytes) -> bytes:
@@ -37,13 +54,27 @@ def mask(data: bytes) -> bytes:
     return data.translate(_CLASSES)
 
 
-def _spellings(secret: bytes) -> set[bytes]:
-    """How one secret may be written on a wire: plain, escaped, encoded."""
+def _spellings(secret: bytes, *, parts: bool) -> set[bytes]:
+    """How one secret may be written on a wire: plain, escaped, encoded.
+
+    With `parts` also inside of something longer that is encoded, such as user:password.
+    """
     forms = {secret, base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
+    for before in (1, 2) if parts else ():
+        # The characters that hold bits of the secret alone: 6 bits each, 8 a byte.
+        low, high = -(-8 * before // 6), 8 * (before + len(secret)) // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            part = encode(bytes(before) + secret)[low:high]
+            forms |= {part} if len(part) >= _SHIFTED_MIN else set()
     if not _UNRESERVED.fullmatch(secret):  # else nobody escapes any of it
         text = secret.decode("utf-8", "surrogateescape")
-        forms |= {quote(secret, safe="").encode(), quote_plus(secret).encode()}
-        forms.add(json.dumps(text)[1:-1].encode("utf-8", "surrogateescape"))
+        for percent in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+            lower = _ESCAPE.sub(lambda match: match[0].lower(), percent)
+            forms |= {percent.encode(), lower.encode()}
+        for ascii_only in (True, False):
+            escaped = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+            for form in (escaped, escaped.replace("/", "\\/")):
+                forms.add(form.encode("utf-8", "surrogateescape"))
     return {form for form in forms if len(form) >= _SHORTEST_SECRET}
 
 
@@ -59,7 +90,7 @@ class Redactor:
     def __init__(self, *secrets: str | bytes, parent: Redactor | None = None) -> None:
         self._parent = parent
         self._secrets: list[bytes] = []
-        self._known: tuple[frozenset[bytes], Callable[[bytes], bool]] | None = None
+        self._known: tuple[list[bytes], Callable[[bytes], bool]] | None = None
         for secret in secrets:
             self.add(secret)
 
@@ -70,11 +101,13 @@ class Redactor:
             self._secrets.append(raw)
             self._known = None
 
-    def _prepared(self) -> tuple[frozenset[bytes], Callable[[bytes], bool]]:
-        """All spellings, and whether a block of k stands in one of them."""
+    def _prepared(self) -> tuple[list[bytes], Callable[[bytes], bool]]:
+        """All spellings, longest first, and whether a block of k stands in one of them."""
         if self._known is not None:
             return self._known
-        spellings = frozenset(form for secret in self._secrets for form in _spellings(secret))
+        parts = self._parent is None
+        forms = {form for secret in self._secrets for form in _spellings(secret, parts=parts)}
+        spellings = sorted(forms, key=lambda form: (-len(form), form))
         # An identity's token is cut as it is, if at all; the run's keys in any spelling.
         cut = self._secrets if self._parent is not None else spellings
         joined = b"\0".join(cut)
@@ -103,8 +136,11 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The same for a string (errors, log lines)."""
-        raw = text.encode("utf-8", "surrogateescape")
-        return self.redact(raw).decode("utf-8", "surrogateescape")
+        try:
+            raw, errors = text.encode("utf-8", "surrogateescape"), "surrogateescape"
+        except UnicodeEncodeError:  # a lone surrogate, which a peer's JSON may hold
+            raw, errors = text.encode("utf-8", "surrogatepass"), "surrogatepass"
+        return self.redact(raw).decode("utf-8", errors)
 
 
 def _mask_stretches(data: bytes, known: Callable[[bytes], bool]) -> bytes:

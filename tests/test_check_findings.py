@@ -399,3 +399,13 @@ def test_a_run_that_the_peer_cut_off_is_incomplete_and_one_that_we_did_is_unknow
     assert [each.code for each in judgement.findings] == (
         ["run.incomplete"] if verdict is Outcome.FAIL else []
     )
+
+
+@pytest.mark.parametrize("before", ["good", "refused"])
+def test_a_stage_in_which_nobody_got_in_is_not_the_targets_fault_if_an_earlier_one_did(before):
+    story = Story({**PREFLIGHT, **DEFINITE}).stage(0, 0, 100).stage(1, 100).fit().health(5)
+    for k in range(3):
+        story.client(10 + k, before, lasts=5)
+        story.client(200 + k, "refused", population=1)
+    found = {c.id: c.verdict for c in judge(story.history(), story.resolved).checks}
+    assert found.get("users.target") is (None if before == "good" else Outcome.FAIL)

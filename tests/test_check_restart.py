@@ -204,3 +204,33 @@ def test_success_since_the_restart_counts_those_who_try_once_in_bins():
     ]
     assert curve[0]["kinds"] == {"status 503": 20}
     assert curve[2]["low"] < 0.5 < curve[2]["high"]
+
+
+def test_the_old_instance_that_still_answers_is_no_recovery_and_no_switch():
+    story = story_of({**GAP, **RECOVERY}, 1)
+    zero = 1000
+    story.trial(0, zero, zero + 5000)
+    for at in range(0, 3000, 10):
+        up = at < 200 or at >= 1500  # going down takes 200 ms, coming up until 1.5 s
+        story.health(zero + at, 1 if up or at >= 1100 else 0, took=1)
+        story.client(zero + at, "good" if up else "status", trial=0, lasts=20)
+    _, judgement = judged(story, "readiness_gap")
+    entry = judgement.summary["restarts"][0]
+    assert entry["first_good_session_s"] == pytest.approx(1.502, abs=0.002)
+    assert not entry["flapped"]
+    low, high = entry["gap_s"]
+    assert low <= 0.4 <= high
+    assert high - low < 0.025
+
+
+def test_health_that_never_noticed_the_restart_lied_all_the_while():
+    story = story_of({**GAP}, 1)
+    zero = 1000
+    story.trial(0, zero, zero + 5000)
+    for at in range(0, 3000, 10):
+        story.health(zero + at, 1, took=1)
+        story.client(zero + at, "good" if at >= 800 else "refused", trial=0, lasts=20)
+    _, judgement = judged(story, "readiness_gap")
+    low, high = judgement.summary["restarts"][0]["gap_s"]
+    assert low == pytest.approx(0.79, abs=0.01)
+    assert high is None

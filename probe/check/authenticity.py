@@ -1,6 +1,6 @@
 """Evidence that a run was real, and sums over all that happened.
 
-The rule (METHODS, authenticity): who answered, under which certificate, with which server
+The rule (docs/methods.md, Authenticity): who answered, under which certificate, with which server
 header, how much was read, how long it took. All of it is quoted from rows and texts.
 """
 

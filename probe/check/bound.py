@@ -1,6 +1,6 @@
 """A gate of `stats` put into a Check: rates over units, and absences.
 
-The rule (METHODS, verdict): PASS when the 95 % bound keeps the limit, FAIL when the
+The rule (docs/methods.md, Verdict): PASS when the 95 % bound keeps the limit, FAIL when the
 opposite bound breaks it, else INCONCLUSIVE with the number of units it would take. A limit
 of 100 % cannot be proven by counting, so it is an Absence: one case breaks it, and a PASS
 prints the bound. Nothing measured is INCONCLUSIVE with n = 0.

@@ -32,16 +32,16 @@ class Entry:
 
 def _target(cause: str, **more: str) -> Entry:
     causes = {"": cause, **more}
-    return Entry("critical", "witness", causes, "METHODS, verdict: what is wrong at the target")
+    return Entry("critical", "witness", causes, "docs/methods.md, Verdict")
 
 
-_RFC: Final = "RFC 6455 section 4.2.2; FIELD, corrections"
-_DEFINITE: Final = "FIELD, what went wrong: cold start; close reasons"
+_RFC: Final = "RFC 6455 section 4.2.2; docs/field.md, Negotiation"
+_DEFINITE: Final = "docs/field.md, cold start"
 _DEFAULT: Final = "the default presentation is accepted"
 _BOOT: Final = (
     "the service accepts upgrades before its dependencies are ready; answer 503 until then"
 )
-_UNIT: Final = "METHODS, latency: in a cold start the unit is the restart"
+_UNIT: Final = "docs/methods.md, Restarts"
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "target.refused": _target(
@@ -98,7 +98,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "critical",
         "witness",
         {"": "the service itself says so: a dependency is down, or it is still starting"},
-        "FIELD, the service: health",
+        "docs/field.md, dependencies",
     ),
     "connect.flaky": Entry(
         "major",
@@ -107,13 +107,13 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "one endpoint answers differently from one try to the next: several instances, of "
             "which some are broken, or a race in the set-up"
         },
-        "FIELD, the service: four modes must behave alike",
+        "docs/methods.md, Verdict",
     ),
     "negotiation.accepted_unsupported": Entry(
         "major",
         "witness",
         {"": "the service does not look at the offer: a client of another protocol gets in"},
-        "FIELD, what went wrong: subprotocol negotiation",
+        "docs/field.md, subprotocol negotiation",
         _DEFAULT,
     ),
     "negotiation.rejected_supported": Entry(
@@ -124,7 +124,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "proxy strips Sec-WebSocket-Protocol",
             "auth": "the service did not accept the token in this presentation",
         },
-        "FIELD, what went wrong: subprotocol negotiation",
+        "docs/field.md, subprotocol negotiation",
         _DEFAULT,
     ),
     "negotiation.wrong_selection": Entry(
@@ -151,14 +151,14 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "the offer is judged after the upgrade: a client sees an open connection first; "
             "reject with an HTTP status before it"
         },
-        "FIELD, corrections 3",
+        "docs/field.md, Negotiation",
         _DEFAULT,
     ),
     "negotiation.no_answer": Entry(
         "major",
         "witness",
         {"": "the service neither accepts nor rejects this offer"},
-        "FIELD, what went wrong: subprotocol negotiation",
+        "docs/field.md, subprotocol negotiation",
         _DEFAULT,
     ),
     "handshake.violates_rfc": Entry(
@@ -171,16 +171,16 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "major",
         "bound",
         {"": "see the step at which most sessions failed"},
-        "METHODS, verdict: Bound",
+        "docs/methods.md, Verdict",
     ),
     "latency.over_limit": Entry(
         "major",
         "bound",
         {"": "the service is slower than its limit at this load"},
-        "METHODS, latency",
+        "docs/methods.md, Latency",
     ),
     "restart.slow": Entry(
-        "major", "bound", {"": "the service takes longer to boot than the limit allows"}, _UNIT
+        "critical", "bound", {"": "the service takes longer to boot than the limit allows"}, _UNIT
     ),
     "restart.never_ready": Entry(
         "critical",
@@ -195,14 +195,14 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "health does not look at what WebSockets need: a load balancer sends clients to an "
             "instance that is not ready"
         },
-        "FIELD, what went wrong: cold start",
+        "docs/field.md, cold start",
         "WebSocket attempts before the switch were seen to fail",
     ),
     "retry.left_out": Entry(
-        "critical",
+        "major",
         "bound",
-        {"": "a client that climbs the dialect's retry ladder does not get back in"},
-        "FIELD, what went wrong: retry ladder",
+        {"": "the service was back too late, or turns clients away that come back all at once"},
+        "docs/field.md, retry ladder",
     ),
     "connect.accepted_then_closed": Entry(
         "critical",
@@ -249,22 +249,22 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "events are lost between the agent and the socket",
             "closed": "the connection ended before the run did",
         },
-        "FIELD, what went wrong: lost events; METHODS, delivery",
+        "docs/field.md, lost events; docs/methods.md, Runs",
     ),
     "run.late": Entry(
         "major",
         "bound",
         {"": "the run hangs, or is slower than the dialect allows"},
-        "FIELD, what went wrong: hung agent",
+        "docs/field.md, hung agent",
     ),
     "run.out_of_order": Entry(
         "major",
         "bound",
         {"": "events of one run are sent by more than one task, without an order"},
-        "METHODS, delivery: reordered",
+        "docs/methods.md, Runs",
     ),
     "run.duplicated": Entry(
-        "major", "bound", {"": "an event of a run is sent twice"}, "METHODS, delivery: duplicated"
+        "major", "bound", {"": "an event of a run is sent twice"}, "docs/methods.md, Runs"
     ),
 }
 

@@ -1,6 +1,6 @@
 """Was the generator fit to judge: a veto, never a correction.
 
-The rule (METHODS, fitness): what taints makes timings, rates and absences INCONCLUSIVE;
+The rule (docs/methods.md, Fitness): what taints makes timings, rates and absences INCONCLUSIVE;
 what invalidates makes the run INVALID. Limits stand there; every figure that was compared
 is told, with its unit in its name. What was not recorded cannot vouch for anything.
 """
@@ -262,7 +262,7 @@ def _ours(notes: _Notes, rows: Rows, views: Sequence[StageView]) -> None:
 def _plausible(
     notes: _Notes, resolved: Resolved, history: History, views: Sequence[StageView]
 ) -> None:
-    """What cannot be true of real connections (METHODS, authenticity)."""
+    """What cannot be true of real connections (docs/methods.md, Authenticity)."""
     for view in views:
         rows = view.attempts[view.attempts["ready"] > 0]
         took = rows["ready"] - rows["dial"]

@@ -56,6 +56,9 @@ def health_switch(view: StageView, trial: Trial) -> SwitchInterval:
 
 
 def _switch(before: Any, after: Any) -> SwitchInterval:
+    if len(before):
+        # What was good before anything failed was the old instance, still going down.
+        after = after[after[:, 1] > before[:, 0].min()]
     found = switch_interval(before, after)
     low, high = found.low_ns, found.high_ns
     return SwitchInterval(

@@ -1,6 +1,6 @@
 """Latency: quantiles of phases with their intervals, and gates over them.
 
-The rule (METHODS, latency): a timeout is right-censored at its own time, another failure is
+The rule (docs/methods.md, Latency): a timeout is right-censored at its own time, another failure is
 infinite, neither is dropped; a client that we stopped, or whose end was not recorded, is
 censored where its rows end. A phase counts the attempts that entered it. In a stage that
 counts from restarts only clients intended after the target let clients in are counted, so

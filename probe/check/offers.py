@@ -196,19 +196,11 @@ def _wanted(shown: Presentation, offered: list[bytes]) -> bytes | None:
 def _matches(chosen: list[bytes], wanted: bytes, shown: Presentation) -> bool:
     if not shown.selects:
         return not chosen
-    if len(chosen) != 1:
-        return False
-    templated = "{" in shown.selects
-    # A masked token keeps its length, so a prefix and the request's own masked form suffice.
-    return chosen[0] == wanted or (
-        templated and not wanted.endswith(b"}") and _same_template(chosen[0], wanted, shown)
-    )
-
-
-def _same_template(chosen: bytes, wanted: bytes, shown: Presentation) -> bool:
-    prefix = (shown.selects or "").partition("{")[0].encode()
-    exact = wanted != prefix
-    return chosen.startswith(prefix) and (not exact or len(chosen) == len(wanted))
+    if len(chosen) != 1 or "{" not in shown.selects:
+        return chosen == [wanted]
+    # Masking keeps the length, so the same prefix and length is all that can be compared.
+    prefix = shown.selects.partition("{")[0].encode()
+    return chosen[0].startswith(prefix) and (wanted == prefix or len(chosen[0]) == len(wanted))
 
 
 def _offered(row: Any, view: StageView) -> list[bytes]:

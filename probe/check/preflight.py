@@ -63,13 +63,18 @@ def _said(flag: int, status: int) -> str:
 
 
 def connects(view: StageView) -> Part:
-    """`<stage>.connect`, and `<stage>.target` where a stage without it never got in."""
+    """`<stage>.connect`, and `<stage>.target` where a stage without it never got in.
+
+    The latter only where no other stage did either: else the address is right, and what
+    the stage saw is for its own checks to judge.
+    """
     part = Part()
     expected = view.stage.expect.connects
     check = f"{view.name}.connect" if expected else f"{view.name}.target"
     rows = view.welcome
     rows = rows[decided(rows)]
-    found = _findings(view, check) if expected or not good(rows).any() else []
+    lost = not good(view.history.attempts).any()
+    found = _findings(view, check) if expected or lost else []
     if expected:
         part.checks.append(_connect_check(view, check))
     elif found and view.stage.activity == "load":

@@ -1,6 +1,6 @@
 """Restarts: how long until somebody is in again, and a table of all restarts.
 
-The rule (METHODS, latency): the unit is the restart, not the connection. A restart that was
+The rule (docs/methods.md, Latency): the unit is the restart, not the connection. A restart that was
 not watched for as long as the limit allows, and in which nobody got in, is unknown. Times
 count from the trial's time zero.
 """
@@ -96,9 +96,16 @@ def recovery(view: StageView) -> Part:
 
 
 def first_good(view: StageView, trial: Trial) -> int | None:
-    """When the first client got in after a restart, ns since time zero."""
+    """When the first client got in after a restart, ns since time zero.
+
+    A restart by command takes its time to take the old instance down; who got in before
+    anybody failed got into that one and does not count.
+    """
     rows = view.of_trial(view.welcome, trial)
-    ready = rows["ready"][good(rows) & (rows["dial"] >= trial.zero)]
+    rows = rows[rows["dial"] >= trial.zero]
+    failed = rows["dial"][~good(rows) & decided(rows)]
+    since = int(failed.min()) if len(failed) else trial.zero
+    ready = rows["ready"][good(rows) & (rows["dial"] >= since)]
     return int(ready.min()) - trial.zero if len(ready) else None
 
 

@@ -1,6 +1,6 @@
 """Runs: did every event of a run come, each once, in the dialect's order, in time.
 
-The rule (METHODS, delivery): events cluster by session, so the unit of the gate is the
+The rule (docs/methods.md, Runs): events cluster by session, so the unit of the gate is the
 session that began runs: good if all of them are complete, bad if one surely is not, else
 unknown. A run that the peer cut off is incomplete; one that we cut off is unknown. Order is
 that of arrival: stamps of one chunk are equal, and rows keep the order in which they came.

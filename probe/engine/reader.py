@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from probe.model.dialect import Dialect
 
 Read = tuple[int, str | None]
+# RecursionError: a peer may nest as deep as it likes.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def message_reader(dialect: Dialect) -> Callable[[bytes], Read] | None:
@@ -35,12 +37,28 @@ def message_reader(dialect: Dialect) -> Callable[[bytes], Read] | None:
     def read(payload: bytes) -> Read:
         try:
             message = decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return 0, None
-        kind, run = _at(message, kind_path), _at(message, run_path)
+        except _UNREADABLE:
+            # Perhaps only one of the two paths leads nowhere: the other still counts.
+            message = _loose(payload)
+            kind, run = _walk(message, kind_path), _walk(message, run_path)
+        else:
+            kind, run = _at(message, kind_path), _at(message, run_path)
         return _index_of(index, kind), run if isinstance(run, str) else None
 
     return read
+
+
+def _loose(payload: bytes) -> Any:
+    try:
+        return msgspec.json.decode(payload)
+    except _UNREADABLE:
+        return None
+
+
+def _walk(message: Any, path: list[str]) -> Any:
+    for key in path:
+        message = message.get(key) if isinstance(message, dict) else None
+    return message
 
 
 def _flat(
@@ -52,7 +70,7 @@ def _flat(
     def read(payload: bytes) -> Read:
         try:
             message = decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return 0, None
         kind = message.f0
         run = kind if same else message.f1

@@ -55,9 +55,9 @@ class Runs:
     def event(self, t_ns: int, run: int, kind: int, op: int) -> None:
         """One message of a run; the last event of the order ends it."""
         stage = self._stage[run]
-        self._seen[run] += 1
         if stage == _OVER or kind not in self._order:
-            return
+            return  # other messages may name a run too, and are none of its events
+        self._seen[run] += 1
         if kind == self._order[stage]:
             self._stage[run] = stage + 1
         if kind == self._order[-1]:

@@ -19,10 +19,6 @@ from probe.errors import RestartError
 from probe.history.records import Kind
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from probe.auth.identity import Identity
     from probe.auth.tokens import Tokens
     from probe.engine.restart import Restarter
     from probe.engine.site import Site
@@ -133,17 +129,21 @@ class StageRun:
             if self._rule.anchor == "restart":
                 assert self._restarter is not None
                 zero = await self._restarter.begin()
-                self._anchor(trial, zero)
-                restarting = asyncio.ensure_future(self._restarter.finish())
             else:
                 zero = now_ns() + _LEAD_NS
-                self._anchor(trial, zero)
-                restarting = None
+            self._anchor(trial, zero)
+            # Clients first: what else begins now must not hold up those who are due.
+            launching = asyncio.ensure_future(crowd.launch(rows, identities, zero))
+            await asyncio.sleep(0)
+            restarting = None
+            if self._rule.anchor == "restart":
+                assert self._restarter is not None
+                restarting = asyncio.ensure_future(self._restarter.finish())
             if self._rule.health_every is not None:
                 polling = asyncio.ensure_future(
                     self._site.http.poll(self._rule.health_every, asking)
                 )
-            await self._let_in(crowd, rows, identities, zero, deadline, restarting, trial)
+            await self._see_through(crowd, launching, restarting, zero, deadline, trial)
         finally:
             asking.set()
             if polling is not None:
@@ -154,18 +154,16 @@ class StageRun:
     def _anchor(self, trial: int, zero: int) -> None:
         self._site.journal.note(Kind.ANCHOR, trial, 0, self._index, zero)
 
-    async def _let_in(
+    async def _see_through(
         self,
         crowd: Crowd,
-        rows: NDArray[np.void],
-        identities: list[Identity],
+        launching: asyncio.Future[None],
+        restarting: asyncio.Future[None] | None,
         zero: int,
         deadline: int,
-        restarting: asyncio.Future[None] | None,
         trial: int,
     ) -> None:
-        """Launch the trial's clients and watch until it is over; writes SETTLED."""
-        launching = asyncio.ensure_future(crowd.launch(rows, identities, zero))
+        """Watch a trial's clients until it is over; writes SETTLED."""
         flag, why = GAVE_UP, ""
         judged = now_ns()
         last = zero + self._stage.span_ns

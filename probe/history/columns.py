@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Rows = NDArray[np.void]
+_LENGTH: Final = struct.Struct("<I")
 
 SESSION: Final = np.dtype(
     [
@@ -154,11 +155,17 @@ class History:
 
     def text(self, reference: int) -> bytes:
         """The stored text; b"" when none was kept or the file ends before it."""
-        reference = int(reference)
-        if reference <= 0 or reference + 4 > len(self.texts):
+        start = int(reference) + _LENGTH.size
+        if reference <= 0 or start > len(self.texts):
             return b""
-        (size,) = struct.unpack_from("<I", self.texts, reference)
-        return self.texts[reference + 4 : reference + 4 + size]
+        (size,) = _LENGTH.unpack_from(self.texts, start - _LENGTH.size)
+        return self.texts[start : start + size] if start + size <= len(self.texts) else b""
+
+    def _timed(self, *kinds: Kind) -> Rows:
+        """The same by time, so that a table is the same in whatever order rows were written."""
+        rows = self.of(*kinds)
+        ordered: Rows = rows[np.argsort(rows["t"], kind="stable")]
+        return ordered
 
     @cached_property
     def sessions(self) -> Rows:
@@ -172,10 +179,10 @@ class History:
         out["outcome"] = -1
         keys = out["session"]
         for kind, name in ((Kind.DIAL, "dial"), (Kind.READY, "ready")):
-            rows = self.of(kind)[::-1]  # assigned backwards, so that the first one stays
+            rows = self._timed(kind)[::-1]  # assigned backwards, so that the first one stays
             at, found = _find(keys, rows["session"])
             out[name][at[found]] = rows["t"][found]
-        rows = self.of(Kind.DONE)
+        rows = self._timed(Kind.DONE)
         at, found = _find(keys, rows["session"])
         for name, column in (("done", "t"), ("outcome", "flag"), ("step", "a"), ("why", "b")):
             out[name][at[found]] = rows[column][found]
@@ -197,7 +204,7 @@ class History:
         self._put(out, keys, Kind.SENT, {"request_text": "b"})
         self._put(out, keys, Kind.HEAD, {"status": "a", "violations": "flag", "response_text": "b"})
         self._put(out, keys, Kind.END, {"outcome": "a", "phase": "flag", "detail_text": "b"})
-        received = self.of(Kind.CLOSE)
+        received = self._timed(Kind.CLOSE)
         received = received[received["flag"] == 1]
         at, found = _find(keys, _key(received))
         for name, column in (("close_code", "a"), ("close_at", "t"), ("reason_text", "b")):
@@ -213,13 +220,13 @@ class History:
         return out
 
     def _put(self, out: Rows, keys: Any, kind: Kind, columns: dict[str, str]) -> None:
-        rows = self.of(kind)
+        rows = self._timed(kind)
         at, found = _find(keys, _key(rows))
         for name, column in columns.items():
             out[name][at[found]] = rows[column][found]
 
     def _put_first_event(self, out: Rows, keys: Any) -> None:
-        rows = self.of(Kind.GOT)
+        rows = self._timed(Kind.GOT)
         at, found = _find(keys, _key(rows))
         at, times = at[found], rows["t"][found]
         after = (out["ready"][at] > 0) & (times > out["ready"][at])
@@ -229,7 +236,7 @@ class History:
     @cached_property
     def runs(self) -> Rows:
         """See RUN; ordered by session, attempt and run number."""
-        rows = self.of(Kind.RUN)
+        rows = self._timed(Kind.RUN)
         begun, ended = rows[rows["flag"] == 0], rows[rows["flag"] != 0]
         begun = begun[np.lexsort((begun["b"], begun["op"], begun["session"]))]
         out = np.zeros(len(begun), dtype=RUN)

@@ -55,6 +55,7 @@ def find_run(results: Path, name: str) -> Path:
     for folder in (results.parent / name if os.sep in name else results / name, results / name):
         if (folder / HISTORY).is_dir():
             return folder.resolve()
-    known = sorted(path.name for path in results.glob(f"*/{HISTORY}/.."))[-3:]
+    names = {path.parent.name for path in results.glob(f"*/{HISTORY}")} - {LATEST}
+    known = sorted(names)[-3:]
     there = f"; the newest are {', '.join(known)}" if known else ""
     raise HistoryError(f"{name}: no run of that name in {results}{there}")

@@ -32,6 +32,7 @@ BUFFERS_WAITING: Final = 256
 TEXT_CAP: Final = 32 * 1024 * 1024
 TEXT_MAX: Final = 64 * 1024
 HEADS_PER_KIND: Final = 100
+CLOSE_WITHIN_S: Final = 30.0
 _MAGIC: Final = b"probetxt"
 _LENGTH: Final = struct.Struct("<I")
 
@@ -72,6 +73,8 @@ class Journal:
         self._texts: list[bytes] = []
         self._heads: dict[int, int] = {}
         self._text_bytes = len(_MAGIC)
+        self._stored = 0
+        self._unwritten = 0
         self._failed: OSError | None = None
         self._closing = False
         self._writing = False
@@ -162,13 +165,24 @@ class Journal:
                     return
                 texts, rows = self._waiting.popleft()
                 self._writing = True
-            try:
-                _write_all(self._texts_fd, texts)
-                _write_all(self._rows_fd, rows)
-            except OSError as error:  # disk full, file system gone: told at close, never hidden
-                self._failed = error
-                self.totals.rows_lost += len(rows) // ROW.size
+                self._kick.notify_all()  # close() may wait for room
+            self._store(texts, rows)
             self._writing = False
+
+    def _store(self, texts: bytes, rows: bytes) -> None:
+        count = len(rows) // ROW.size
+        if self._failed is not None:
+            # After a torn row nothing may follow: it would be read out of step.
+            self._unwritten += count
+            return
+        try:
+            _write_all(self._texts_fd, texts)
+            _write_all(self._rows_fd, rows)
+            self._stored += count
+        except OSError as error:  # disk full, file system gone: told at close, never hidden
+            self._failed = error
+            whole = os.fstat(self._rows_fd).st_size // ROW.size
+            self._unwritten += self._stored + count - whole
 
     @property
     def drained(self) -> bool:
@@ -181,16 +195,27 @@ class Journal:
 
         Raises OSError if the disk failed on the way; the meta file then says `complete: false`.
         """
+        with self._kick:
+            room = BUFFERS_WAITING - 1
+            self._kick.wait_for(lambda: len(self._waiting) < room, CLOSE_WITHIN_S)
         self.flush()
         self.flush()  # a GAP row that the first one made
         with self._kick:
             self._closing = True
-            self._kick.notify()
-        self._thread.join(timeout=30)
-        os.close(self._rows_fd)
-        os.close(self._texts_fd)
+            self._kick.notify_all()
+        self._thread.join(timeout=CLOSE_WITHIN_S)
+        if self._thread.is_alive():
+            # It still holds the files, so they stay open; what waits will not be written.
+            with self._kick:
+                self._unwritten += sum(len(rows) for _, rows in self._waiting) // ROW.size
+                self._waiting.clear()
+            self._failed = TimeoutError("the disk did not take the history in time")
+        else:
+            os.close(self._rows_fd)
+            os.close(self._texts_fd)
+        self.totals.rows_lost += self._unwritten
         self._meta |= end
-        self._write_meta(complete=self._failed is None and not self._thread.is_alive())
+        self._write_meta(complete=self._failed is None)
         if self._failed is not None:
             raise self._failed
         return self.totals

@@ -35,7 +35,7 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | RUN | attempt | 0 begun, 1 complete, 2 incomplete, 3 late, 4 cut off | events seen | run number |
 | CLOSE | attempt | 0 sent, 1 received | close code | text: reason |
 | END | attempt | phase reached | outcome | text: detail |
-| DONE | attempts made | step at which it failed | 0 complete, 1 failed, 2 stopped | text: why |
+| DONE | attempts made | 0 complete, 1 failed, 2 stopped | step at which it failed | text: why |
 | LATE | attempt | | | schedule lag: dial minus intended (ns) |
 """
 

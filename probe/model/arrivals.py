@@ -47,20 +47,19 @@ def closed_clients(points: list[tuple[int, float]]) -> tuple[Ints, Ints]:
     time = np.array([point[0] for point in points], dtype=np.float64)
     level = np.array([point[1] for point in points], dtype=np.float64)
     most = int(level.max())
-    starts, stops = np.zeros(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
-    for client in range(most):
-        reached = np.flatnonzero(level >= client + 1)
-        starts[client] = _crossing(time, level, int(reached[0]) - 1, client + 1)
-        stops[client] = _crossing(time, level, int(reached[-1]), client + 1)
-    return starts, stops
+    values = np.arange(1, most + 1)
+    first = np.searchsorted(np.maximum.accumulate(level), values)
+    last = len(level) - 1 - np.searchsorted(np.maximum.accumulate(level[::-1]), values)
+    return _crossings(time, level, first - 1, values), _crossings(time, level, last, values)
 
 
-def _crossing(time: NDArray[np.float64], level: NDArray[np.float64], i: int, value: int) -> int:
-    """When the piece from point i to i+1 passes `value`; the ends of the curve stand in."""
-    if i < 0:
-        return int(time[0])
-    if i + 1 >= len(time):
-        return int(time[-1])
-    low, high = level[i], level[i + 1]
-    share = (value - low) / (high - low) if high != low else 0.0
-    return int(time[i] + share * (time[i + 1] - time[i]))
+def _crossings(
+    time: NDArray[np.float64], level: NDArray[np.float64], at: Ints, value: Ints
+) -> Ints:
+    """When the pieces from points `at` to `at`+1 pass `value`; the curve's ends stand in."""
+    i = np.clip(at, 0, len(time) - 2)
+    rise = level[i + 1] - level[i]
+    share = np.divide(value - level[i], rise, out=np.zeros(len(i)), where=rise != 0)
+    crossed = time[i] + share * (time[i + 1] - time[i])
+    crossed = np.where(at < 0, time[0], np.where(at + 1 >= len(time), time[-1], crossed))
+    return np.asarray(crossed, dtype=np.int64)

@@ -8,7 +8,8 @@ and are not read again.
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -21,6 +22,11 @@ from pydantic import (
 
 from probe import units
 
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+
+_QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,9})?)")
 _DURATION = r"^(\d+(\.\d+)? ?(ns|us|ms|s|m|min|h) ?)+$|^0$"
 
 Duration = Annotated[
@@ -49,13 +55,9 @@ Fraction = Annotated[
 
 
 def _quantile(text: object) -> float:
-    if isinstance(text, str) and text.startswith("p"):
-        try:
-            value = float(text[1:]) / 100
-        except ValueError:
-            value = -1.0
-        if 0 < value < 1:
-            return value
+    match = _QUANTILE.fullmatch(text) if isinstance(text, str) else None
+    if match is not None and float(match[1]) > 0:
+        return float(match[1]) / 100
     raise ValueError(f"not a quantile; found {text!r}; allowed: 'p50', 'p95', 'p99.9' and the like")
 
 
@@ -74,3 +76,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=False, use_attribute_docstrings=True
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: Any, handler: GetJsonSchemaHandler, /
+    ) -> JsonSchemaValue:
+        """The schema with defaults as a file would say them: "5s", not nanoseconds."""
+        schema = handler(core_schema)
+        written = cls.model_construct().model_dump(mode="json", by_alias=True, warnings=False)
+        for name, entry in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            if "default" in entry and name in written:
+                entry["default"] = written[name]
+        return schema

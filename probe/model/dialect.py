@@ -67,8 +67,11 @@ class RunRule(Strict):
 
     @model_validator(mode="after")
     def _ends_is_an_event(self) -> RunRule:
-        if self.last not in self.events:
-            raise ValueError(f"ends is {self.ends!r}, which is none of the events")
+        if self.ends not in {None, self.events[-1]}:
+            raise ValueError(
+                f"ends is not the last of the events; found {self.ends!r}; "
+                f"allowed: {self.events[-1]!r}"
+            )
         if len(set(self.events)) < len(self.events):
             raise ValueError("an event stands twice in the list")
         return self
@@ -104,6 +107,8 @@ class Dialect(Strict):
     def _has_a_default(self) -> Dialect:
         if "default" not in self.present:
             raise ValueError("present.default is missing: it is used where a scenario names none")
+        if self.run is not None and self.ready.event in self.run.events:
+            raise ValueError("ready.event is an event of a run too: a message can be but one")
         return self
 
     @property
@@ -111,5 +116,4 @@ class Dialect(Strict):
         """Event types in the order in which rows number them, from 1; 0 is any other."""
         known = [self.ready.event] if self.ready.event else []
         known += self.run.events if self.run else ()
-        known += [name for name in self.errors if name not in known]
-        return tuple(known)
+        return tuple(dict.fromkeys((*known, *self.errors)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,16 +18,21 @@ import numpy as np
 from probe.errors import ConfigError, Problem
 from probe.model.arrivals import closed_clients, open_arrivals
 from probe.model.auth import Auth, EnvAuth, NoAuth
-from probe.model.reading import nearest
-from probe.model.scenario import Population, Scenario, Stage
-from probe.model.script import Run, steps_of
-from probe.model.target import Target, is_loopback
+from probe.model.groups import Group, check_fit, groups_of
+from probe.model.target import is_loopback
 from probe.units import canonical_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from probe.model.dialect import Dialect
+    from probe.model.scenario import Population, Scenario, Stage
+    from probe.model.target import Target
+
+__all__ = [
+    "CLIENT", "CLIENTS_MAX", "Group", "Peak", "Plan", "StagePlan",
+    "ceilings", "groups_of", "make_plan", "peak",
+]  # fmt: skip
 
 CLIENT: Final = np.dtype(
     [
@@ -41,17 +47,6 @@ CLIENT: Final = np.dtype(
 )
 SECOND_NS: Final = 1_000_000_000
 CLIENTS_MAX: Final = 5_000_000
-TRIES: Final = 3
-"""Connections per endpoint in a preflight, and per presentation and endpoint in a matrix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A population with its names: the unit that rows and reports refer to."""
-
-    stage: str
-    name: str
-    population: Population
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +92,18 @@ class Plan:
         return Plan(self.seed, stages, self.groups, self.identities)
 
 
-def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
-    """All populations in the order in which rows number them."""
-    groups: list[Group] = []
-    for name, stage in scenario.stages.items():
-        if stage.activity == "preflight":
-            groups.append(Group(name, "visit", _once()))
-        elif stage.activity == "matrix":
-            groups += [Group(name, each, _once(each)) for each in dialect.present]
-        else:
-            groups += [Group(name, each, part) for each, part in stage.populations.items()]
-    return tuple(groups)
-
-
-def _once(present: str = "default") -> Population:
-    script = [{"do": "connect"}, {"do": "close"}]
-    return Population.model_validate(
-        {"shape": {"clients": TRIES}, "script": script, "present": present}
-    )
-
-
 def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -> Plan:
     """Fix every client's time, endpoint and identity; ConfigError where parts do not fit."""
     groups = groups_of(scenario, dialect)
-    _check_names(groups, target, dialect)
-    _check_restart(scenario, target)
+    check_fit(scenario, target, dialect, groups)
     shared = _shared(target.auth)
     session = identity = number = 0
     stages: list[StagePlan] = []
     for place, (name, stage) in enumerate(scenario.stages.items()):
         parts: list[NDArray[np.void]] = []
         mine = [g for g in groups if g.stage == name]
+        # Before anything is made: a slip of the pen may ask for more than memory holds.
+        _bounded(name, session + stage.trials * sum(g.population.shape.expected for g in mine))
         for trial in range(stage.trials):
             for k, group in enumerate(mine):
                 rng = np.random.Generator(
@@ -137,10 +113,7 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
                 part["trial"], part["population"] = trial, number + k
                 parts.append(part)
         clients = np.concatenate(parts)
-        if session + len(clients) > CLIENTS_MAX:
-            raise ConfigError(
-                Problem("plan", f"stages.{name}", f"more than {CLIENTS_MAX:,} clients")
-            )
+        _bounded(name, session + len(clients))
         clients = clients[np.lexsort((clients["offset_ns"], clients["trial"]))]
         clients["session"] = np.arange(session, session + len(clients))
         clients["identity"] = np.arange(identity, identity + len(clients))
@@ -152,6 +125,13 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
         span = max(g.population.shape.span_ns for g in mine)
         stages.append(StagePlan(name, stage, clients, stage.trials, span))
     return Plan(seed, tuple(stages), groups, min(shared or session, session))
+
+
+def _bounded(stage: str, clients: float) -> None:
+    if clients > CLIENTS_MAX:
+        raise ConfigError(
+            Problem("scenario", f"stages.{stage}", f"more than {CLIENTS_MAX:,} clients")
+        )
 
 
 def _shared(auth: Auth) -> int | None:
@@ -185,56 +165,14 @@ def _clients(
     return clients
 
 
-def _check_names(groups: tuple[Group, ...], target: Target, dialect: Dialect) -> None:
-    problems: list[Problem] = []
-    for group in groups:
-        where = f"stages.{group.stage}.populations.{group.name}"
-        for name in group.population.endpoints:
-            if name not in target.endpoints:
-                allowed, hint = ", ".join(target.endpoints), nearest(name, target.endpoints)
-                problems.append(
-                    Problem(
-                        "scenario", f"{where}.endpoints", "no such endpoint", name, allowed, hint
-                    )
-                )
-        present = group.population.present
-        if present not in dialect.present:
-            allowed, hint = ", ".join(dialect.present), nearest(present, dialect.present)
-            problems.append(
-                Problem(
-                    "scenario", f"{where}.present", "no such presentation", present, allowed, hint
-                )
-            )
-        script = steps_of(group.population.script, runs=dialect.run is not None)
-        steps = script if isinstance(script, tuple) else ()
-        if dialect.run is None and any(isinstance(step, Run) for step in steps):
-            problems.append(
-                Problem("scenario", f"{where}.script", f"{dialect.title!r} knows no runs", "run")
-            )
-    if problems:
-        raise ConfigError(*problems)
-
-
-def _check_restart(scenario: Scenario, target: Target) -> None:
-    wanted = [name for name, stage in scenario.stages.items() if stage.anchor == "restart"]
-    if wanted and target.restart.by == "none":
-        raise ConfigError(
-            Problem(
-                "target",
-                "restart.by",
-                f"the stage {wanted[0]!r} restarts the target, which does not say how",
-                hint='set [restart] by = "command" and command = ["program", "argument"]',
-            )
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Peak:
     """What a plan asks of the target at most.
 
     `rate` is arrivals per second: the highest point of the rate curves together, and closed
     clients that start within one second. `clients` counts those alive at a time; an open
-    client counts for one second, and the engine holds the ceiling whatever becomes of them.
+    client counts for one second, a closed one until the curve ends it (one that plays once:
+    for good), and the engine holds the ceiling whatever becomes of them.
     """
 
     rate: float
@@ -249,13 +187,16 @@ def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
         k for k, g in enumerate(groups) if g.stage == stage.name and not g.population.shape.open
     ]
     rate, clients = 0.0, 0
-    for trial in range(stage.trials):
-        rows = stage.clients[stage.clients["trial"] == trial]
-        starts = rows["offset_ns"]
-        ends = np.sort(np.where(rows["stop_ns"] >= 0, rows["stop_ns"], starts + SECOND_NS))
+    bounds = np.searchsorted(stage.clients["trial"], np.arange(stage.trials + 1))
+    for low, high in pairwise(bounds.tolist()):
+        rows = stage.clients[low:high]
+        starts, stops = rows["offset_ns"], rows["stop_ns"]
+        stays = np.isin(rows["population"], closed)
+        unstopped = np.where(stays, np.iinfo(np.int64).max, starts + SECOND_NS)
+        ends = np.sort(np.where(stops >= 0, stops, unstopped))
         alive = np.arange(1, len(rows) + 1) - np.searchsorted(ends, starts, side="right")
         clients = max(clients, int(alive.max(initial=0)))
-        at = starts[np.isin(rows["population"], closed)]
+        at = starts[stays]
         densest = np.searchsorted(at, at + SECOND_NS, side="left") - np.arange(len(at))
         rate = max(rate, float(densest.max(initial=0)) + opened)
     return Peak(rate, clients)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import tomli_w
 
+from probe.errors import ConfigError, Problem
 from probe.model.dialect import Dialect
 from probe.model.reading import build, parse
 from probe.model.scenario import Scenario
@@ -48,11 +49,18 @@ class Resolved:
     def from_toml(cls, text: str, origin: str) -> Resolved:
         """Read it again; ConfigError where it is none."""
         data = parse(text, origin)
+        if data.get("schema") != SCHEMA:
+            hint = "use the probe that wrote it"
+            found = repr(data.get("schema"))
+            raise ConfigError(Problem(origin, "schema", "unknown", found, str(SCHEMA), hint))
+        for key in ("scenario", "target", "dialect"):
+            if not isinstance(data.get(key), dict):
+                raise ConfigError(Problem(origin, key, "this table is missing"))
         return cls(
             str(data.get("name", "")),
-            build(Scenario, data.get("scenario", {}), origin),
-            build(Dialect, data.get("dialect", {}), origin),
-            data.get("target", {}),
+            build(Scenario, data["scenario"], origin),
+            build(Dialect, data["dialect"], origin),
+            data["target"],
         )
 
 

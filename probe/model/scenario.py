@@ -8,7 +8,8 @@ curve, counted from the start of the stage or from a restart of the target.
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,7 +34,7 @@ class Shape(Strict):
     rate_curve: tuple[tuple[Duration, Rate], ...] = ()
     """Points (time, rate); linear in between, a step where two points share a time."""
     clients: int | None = Field(default=None, ge=1)
-    clients_curve: tuple[tuple[Duration, int], ...] = ()
+    clients_curve: tuple[tuple[Duration, Annotated[int, Field(ge=0)]], ...] = ()
     lasts: Duration | None = None
     """How long a constant shape lasts; a curve lasts until its last point."""
     arrivals: Literal["poisson", "even"] = "poisson"
@@ -53,6 +54,8 @@ class Shape(Strict):
         times = [point[0] for point in self.rate_curve or self.clients_curve]
         if times and (len(times) < 2 or times[0] != 0 or times != sorted(times)):  # noqa: PLR2004 -- a line has two ends
             raise ValueError("a curve has at least two points, starts at 0 and goes forward")
+        if self.expected <= 0:
+            raise ValueError("this shape brings no clients")
         return self
 
     @property
@@ -72,6 +75,14 @@ class Shape(Strict):
             return [(time, float(value)) for time, value in self.rate_curve or self.clients_curve]
         value = float(self.rate if self.rate is not None else self.clients or 0)
         return [(0, value), (self.span_ns, value)]
+
+    @property
+    def expected(self) -> float:
+        """How many clients it brings; of open Poisson load the mean."""
+        points = self.points()
+        if not self.open:
+            return max(level for _, level in points)
+        return sum((t1 - t0) / S * (a + b) / 2 for (t0, a), (t1, b) in pairwise(points))
 
 
 class Population(Strict):
@@ -131,6 +142,15 @@ class Expect(Strict):
     offers: bool = False
     """Every presentation gets the answer that the dialect promises (matrix)."""
 
+    @model_validator(mode="after")
+    def _limits_are_judged(self) -> Expect:
+        if self.readiness_gap is not None and self.readiness_gap.within is None:
+            raise ValueError("readiness_gap needs `within`: how long may the gap be?")
+        for name, limit in (("success", self.success), ("runs", self.runs)):
+            if limit is not None and limit.within is not None:
+                raise ValueError(f"{name}.within would not be judged: use `latency`, or drop it")
+        return self
+
 
 class Settle(Strict):
     """When a restarted target counts as settled, so that its trial may end early."""
@@ -168,6 +188,10 @@ class Stage(Strict):
             raise ValueError("a load stage needs at least one population")
         if self.activity != "load" and (self.populations or self.anchor != "start"):
             raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
+        if self.anchor != "restart":
+            for name in ("recovery", "readiness_gap", "everybody_in"):
+                if getattr(self.expect, name) is not None:
+                    raise ValueError(f'expect.{name} counts restarts: it needs anchor = "restart"')
         return self
 
 
@@ -182,10 +206,13 @@ class Scenario(Strict):
     """How many messages of the run are kept whole (redacted) as evidence."""
 
     def with_trials(self, trials: int) -> Scenario:
-        """The same with another number of restarts, and a budget in proportion."""
+        """The same with another number of restarts; for more of them, more time in proportion."""
         stages = {
             name: stage.model_copy(
-                update={"trials": trials, "budget": stage.budget * trials // stage.trials}
+                update={
+                    "trials": trials,
+                    "budget": max(stage.budget, stage.budget * trials // stage.trials),
+                }
             )
             if stage.anchor == "restart"
             else stage

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field, PlainSerializer
+from pydantic import Discriminator, Field, PlainSerializer, Tag
 from pydantic.json_schema import SkipJsonSchema
 
 from probe.model.base import Duration, Name, Strict
@@ -138,12 +138,23 @@ Play = Callable[[Session], Awaitable[None]]
 def _name_of(play: Any) -> Any:
     """A stored run names a Python script and never carries its code."""
     if callable(play):
-        return f"python:{play.__module__}:{play.__qualname__}"
+        name = getattr(play, "__qualname__", None) or type(play).__qualname__
+        return f"python:{play.__module__}:{name}"
     return play
 
 
+def _form(script: Any) -> str:
+    # Told beforehand, so that one mistake in a step is not told for each form it is not.
+    if isinstance(script, str):
+        return "name"
+    return "python" if callable(script) else "steps"
+
+
 Script = Annotated[
-    tuple[Step, ...] | Annotated[str, Field(pattern=r"^(visit|python:.+)$")] | SkipJsonSchema[Play],
+    Annotated[tuple[Step, ...], Field(min_length=1), Tag("steps")]
+    | Annotated[str, Field(pattern=r"^(visit|python:.+)$"), Tag("name")]
+    | Annotated[SkipJsonSchema[Play], Tag("python")],
+    Discriminator(_form),
     PlainSerializer(_name_of),
 ]
 """Steps; `visit`, which is connect, one run where the dialect has runs, ping, close; or in

@@ -11,20 +11,37 @@ from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from probe.model.auth import Auth, FetchAuth, NoAuth
 from probe.model.base import Duration, Name, Rate, Strict
 
 S = 1_000_000_000
 
-Http = Annotated[str, Field(pattern=r"^https?://")]
+
+def _host_of(address: str) -> str:
+    """The host of a URL or of //host:port; "" where it has none or cannot be read."""
+    try:
+        parts = urlsplit(address)
+        return (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:  # its message may quote the value
+        return ""
+
+
+def _has_host(url: str) -> str:
+    if not _host_of(url):
+        raise ValueError("this URL has no legal host and port, such as example.org:8443")
+    return url
+
+
+Http = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_has_host)]
+WebSocket = Annotated[str, Field(pattern=r"^wss?://"), AfterValidator(_has_host)]
 
 
 class Endpoint(Strict):
     """One WebSocket endpoint."""
 
-    url: Annotated[str, Field(pattern=r"^wss?://")]
+    url: WebSocket
 
 
 class Service(Strict):
@@ -100,6 +117,24 @@ class Network(Strict):
     deflate: bool = False
     """Offer permessage-deflate."""
 
+    @field_validator("connect_to")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        if address is not None:
+            host, colon, port = address.rpartition(":")
+            if not (host and colon and port.isdigit() and _host_of(f"//{address}")):
+                raise ValueError("not host:port, such as 10.0.0.7:8443 or [::1]:8443")
+        return address
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy_url(cls, proxy: SecretStr | None) -> SecretStr | None:
+        if proxy is not None:
+            url = proxy.get_secret_value()
+            if not url.startswith("http://") or not _host_of(url) or not urlsplit(url).port:
+                raise ValueError("not http://[user:password@]host:port; %-escape / ? # in them")
+        return proxy
+
 
 class Lab(Strict):
     """Settings of the embedded lab."""
@@ -130,7 +165,7 @@ class Target(Strict):
         urls = self.urls()
         uses_lab = any("{lab}" in url for url in urls)
         if self.kind == "lab":
-            if not all("{lab}" in url for url in urls):
+            if not all(urlsplit(url).netloc == "{lab}" for url in urls):
                 raise ValueError("every URL of the embedded lab has {lab} as its host and port")
             if self.restart.by != "lab":
                 raise ValueError('restart.by of the embedded lab is "lab"')
@@ -139,7 +174,10 @@ class Target(Strict):
         if self.restart.by == "command" and not self.services:
             raise ValueError("a restart needs a readiness probe: name a service with its health")
         if self.restart.ready and self.restart.ready not in self.services:
-            raise ValueError(f"restart.ready names no service: {self.restart.ready}")
+            raise ValueError(
+                f"restart.ready names no service; found {self.restart.ready!r}; "
+                f"allowed: {', '.join(self.services)}"
+            )
         return self
 
     @property
@@ -154,14 +192,12 @@ class Target(Strict):
         return [*endpoints, *(each.url for each in self.services.values()), *tokens]
 
     def hosts(self) -> tuple[str, ...]:
-        """Hosts that this target makes the probe connect to (the lab's own apart)."""
-        if self.embedded:
-            return ("127.0.0.1",)
-        hosts = {urlsplit(url).hostname or "" for url in self.urls()}
+        """Hosts that this target makes the probe connect to; the lab is on 127.0.0.1."""
+        hosts = {"127.0.0.1"} if self.embedded else {_host_of(url) for url in self.urls()}
         if self.network.connect_to:
-            hosts.add(self.network.connect_to.rpartition(":")[0].strip("[]"))
+            hosts.add(_host_of(f"//{self.network.connect_to}"))
         if self.network.proxy:
-            hosts.add(urlsplit(self.network.proxy.get_secret_value()).hostname or "")
+            hosts.add(_host_of(self.network.proxy.get_secret_value()))
         return tuple(sorted(hosts))
 
 
