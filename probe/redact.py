@@ -28,10 +28,11 @@ _JWT = re.compile(rb"eyJ[A-Za-z0-9_\-]{5,}(?:\.[A-Za-z0-9_\-]*)*")
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~\-]*")
 _SHIFTED_MIN = 8
+_SHAPE = " -._~+/="  # what joins the parts of a token, and what base64 adds to letters
 
 
 def _class_of(byte: int) -> int:
-    """One byte for each class: letters, digits, signs; blanks and `-._` show the shape.
+    """One byte for each class: letters, digits, other signs; `_SHAPE` stays as it is.
 
     Beyond ASCII the classes are those of UTF-8, so that masked text is still text.
     """
@@ -43,7 +44,7 @@ def _class_of(byte: int) -> int:
         return ord("X" if char.isupper() else "x")
     if char.isdigit():
         return ord("0")
-    return ord("#") if char.isprintable() and char not in " -._" else byte
+    return ord("#") if char.isprintable() and char not in _SHAPE else byte
 
 
 _CLASSES = bytes(map(_class_of, range(256)))

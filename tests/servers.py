@@ -267,7 +267,9 @@ def echoes_head(kind: str):
     def serve(server: Server, sock: socket.socket):
         head = read_head(server, sock)
         if kind == "body":
-            sock.sendall(answer(401, head + b"\n" + head[len(head) // 2 :], "X-Seen: " + _line(head)))
+            sock.sendall(
+                answer(401, head + b"\n" + head[len(head) // 2 :], "X-Seen: " + _line(head))
+            )
             return
         sock.sendall(switch(head))
         if kind == "first":

@@ -3,7 +3,7 @@
 Every connection is a session of the engine: a task that plays steps (connect, then hold), rows
 for every phase and every message, a reader that decodes each message for its type and run. The
 upgrade phase is not timed here: it is read from the journal's rows, as a judgement would.
-Connects are launched one per turn of the loop, as the engine launches a herd.
+Connects are launched as the engine launches a herd, a few in each turn of the loop.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks.clients import job
 from probe.auth.identity import Identity
 from probe.engine.client import Client
 from probe.engine.http import Http
+from probe.engine.pace import PER_TURN
 from probe.engine.play import Part, play
 from probe.engine.routes import make_routes
 from probe.engine.site import Live, Site, make_site
@@ -91,7 +92,7 @@ class ProbeClient:
         self._tasks: set[asyncio.Task[int]] = set()
         self._site: Site | None = None
         self._waiting: deque[tuple[int, ProbeConnection]] = deque()
-        self._launching: asyncio.Task[None] | None = None
+        self._launching = False
 
     def _open_site(self) -> Site:
         self._loop = asyncio.get_running_loop()
@@ -113,19 +114,23 @@ class ProbeClient:
         connection = ProbeConnection(site, session, site.doors[0], self._identity)
         upgraded = connection.begin(self)
         self._waiting.append((session, connection))
-        if self._launching is None:
-            self._launching = self._loop.create_task(self._launch(site))
+        if not self._launching:
+            self._launching = True
+            self._launch()
         await upgraded
         return connection
 
-    async def _launch(self, site: Site) -> None:
-        while self._waiting:
+    def _launch(self) -> None:
+        """Launch what is waiting, a few in each turn of the loop, as the engine does."""
+        assert self._site is not None
+        for _ in range(min(len(self._waiting), PER_TURN)):
             session, connection = self._waiting.popleft()
-            task = self._loop.create_task(play(site, self._part, connection, session))
+            task = self._loop.create_task(play(self._site, self._part, connection, session))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(0)
-        self._launching = None
+        self._launching = bool(self._waiting)
+        if self._launching:
+            self._loop.call_soon(self._launch)
 
     @cached_property
     def upgrades(self) -> dict[int, int]:

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from probe.auth.identity import Identity
     from probe.engine.site import Door, Site
     from probe.model.dialect import Presentation
+    from probe.redact import Redactor
     from probe.wire.connection import Connection
 
 S: Final = 1_000_000_000
 _TEXT: Final = 1
+_TOKEN_DIGITS: Final = 18  # a longer number is none of our pings', and no row could hold it
 _WAIT_MARGIN_NS: Final = 15 * S
 _DONE, _ENDED, _TIMEOUT, _STOP = range(4)  # how a wait came out
 # What a wait is for: a type index (> 0), or one of these.
@@ -47,8 +49,8 @@ class Client:
 
     __slots__ = (
         "_await_kind", "_connection", "_door", "_echo", "_identity", "_ladder", "_number",
-        "_open_end", "_ready_kind", "_runs", "_session", "_site", "_waiter", "attempts",
-        "default", "failed_at", "is_ready", "over", "stop_ns", "stopping",
+        "_open_end", "_ready_kind", "_runs", "_session", "_site", "_unread", "_waiter",
+        "attempts", "default", "failed_at", "is_ready", "over", "stop_ns", "stopping",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +76,7 @@ class Client:
         self._echo: bytes | None = None
         self._ready_kind = 1 if site.dialect.ready.event else 0
         self._runs: Runs | None = None
+        self._unread: dict[int, int] = {}  # events since the last step, by type
         self._number = 0
         self.default = default
         self.attempts = 0
@@ -104,14 +107,18 @@ class Client:
             self._runs.event(t_ns, run, kind, op)
             if not self._runs.pending and self._await_kind == _RUNS:
                 self._wake(_DONE)
-        elif self._await_kind == kind and kind:
-            self._wake(_DONE)
+        elif kind:
+            if self._await_kind == kind and self._waits:
+                self._wake(_DONE)
+            else:
+                # It came before its step began, as in one chunk with the one waited for.
+                self._unread[kind] = self._unread.get(kind, 0) + 1
         if self._echo is not None and payload == self._echo:
             self._wake(_DONE)
 
     def pong(self, t_ns: int, payload: bytes) -> None:
         """The answer to a ping of ours, if it carries our token."""
-        if payload.isdigit():
+        if payload.isdigit() and len(payload) <= _TOKEN_DIGITS:
             token = int(payload)
             self._site.journal.row(t_ns, self._session, self.attempts - 1, Kind.PONG, 0, 0, token)
             if self._await_kind == _PONG and token == self._number:
@@ -183,7 +190,11 @@ class Client:
         types = self._site.dialect.types
         if event not in types:
             raise SessionOver(f"the dialect knows no event {event!r}")
-        await self._need(within_ns, f"no {event}", kind=types.index(event) + 1)
+        kind = types.index(event) + 1
+        if self._unread.get(kind):
+            self._unread[kind] -= 1
+            return
+        await self._need(within_ns, f"no {event}", kind=kind)
 
     async def echo(self, text: str, within_ns: int = 5 * S) -> None:
         """Send a message and wait for the same one to come back."""
@@ -196,7 +207,9 @@ class Client:
             self._echo = None
 
     async def hold(self, for_ns: int) -> None:
-        """Stay connected; the peer's close ends the session."""
+        """Stay connected; the peer's close ends the session, also one that came before."""
+        if self._open_end is not None and self._open_end.outcome is not Outcome.NORMAL:
+            raise SessionOver(self._end_words())
         outcome = await self._wait(for_ns, lasting=True)
         if outcome == _ENDED:
             raise SessionOver(self._end_words())
@@ -221,6 +234,8 @@ class Client:
 
     async def http(self, method: str, service: str, path: str) -> int:
         """One authenticated HTTP request to a service of the target; its status."""
+        if service not in self._site.target.services:
+            raise SessionOver(f"the target has no service {service!r}")
         status = await self._site.http.request(
             method, service, self._filled(path), self._identity.token
         )
@@ -230,6 +245,11 @@ class Client:
 
     # --- for the engine ---
 
+    @property
+    def redactor(self) -> Redactor:
+        """What masks this client's own token."""
+        return self._identity.redactor
+
     def stop(self) -> None:
         """End the session soon: its script is told at its next wait."""
         self.stopping = True
@@ -237,11 +257,15 @@ class Client:
 
     async def leave(self) -> None:
         """Whatever happened, no connection stays open behind a session."""
-        if self._connection is not None and self._open_end is None:
-            self._connection.close(1001 if self.stopping else 1000)
+        connection = self._connection
+        if connection is None or self._open_end is not None:
+            return
+        connection.close(1001 if self.stopping else 1000)
+        try:
             await self._wait(_WAIT_MARGIN_NS, stoppable=False)
-        if self._connection is not None and self._open_end is None:
-            self._connection.abort()
+        finally:
+            if self._open_end is None:
+                connection.abort()
 
     # --- inside ---
 
@@ -251,6 +275,7 @@ class Client:
         self.attempts += 1
         self.is_ready = False
         self._connection = self._open_end = None
+        self._unread.clear()
         identity = self._identity
         parts = present(shown, identity.token, identity.user)
         key = new_key()
@@ -312,6 +337,7 @@ class Client:
             self._wake(_DONE)
 
     def _put(self, payload: bytes, kind: int, run: int) -> None:
+        self._unread.clear()  # what comes from here on may be an answer
         t_ns = self._opened().send_text(payload)
         if not t_ns:
             raise SessionOver("the connection is closing")
@@ -360,7 +386,8 @@ class Client:
             raise SessionOver("stopped", stopped=True)
         if self._open_end is not None and self._connection is not None and not lasting:
             return _ENDED
-        waiter = self._waiter = self._site.loop.create_future()
+        waiter: asyncio.Future[int] = self._site.loop.create_future()
+        self._waiter = waiter
         self._await_kind = kind
         entry = self._site.wheel.add(now_ns() + within_ns, self._expire)
         try:
@@ -371,6 +398,10 @@ class Client:
         if outcome == _STOP and stoppable:
             raise SessionOver("stopped", stopped=True)
         return outcome
+
+    @property
+    def _waits(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
 
     def _expire(self) -> None:
         self._wake(_TIMEOUT)

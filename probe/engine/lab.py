@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SECRET_VARIABLE: Final = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of a variable
 _STOP_S: Final = 5.0
 _POLL_S: Final = 0.02
+_STOPPED: Final = (0, -signal.SIGTERM)  # the latter before it minds signals, while it starts
 _GATE: Final = 'read -r _ && exec "$@"'
 
 
@@ -54,6 +55,7 @@ class LabProcess:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._lives = 0
+        self._ended = ""
         self.port = 0
 
     @property
@@ -153,28 +155,31 @@ class LabProcess:
         raise RestartError("the embedded lab did not become ready in time")
 
     async def stop(self) -> None:
-        """End the current life: asked first, then killed."""
+        """End the current life: asked first, then killed; `died` tells if it was over before."""
         process = self._process
         if process is None:
             return
+        killed = False
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.to_thread(process.wait, _STOP_S)
             except subprocess.TimeoutExpired:
+                killed = True
                 process.kill()
                 await asyncio.to_thread(process.wait)
+        # A signal that kills is felt by its clients before the process can be seen to be gone,
+        # so the exit code is what tells: asked to stop, the lab ends with 0.
+        if not killed and process.returncode not in _STOPPED:
+            self._ended = f"the embedded lab died (exit {process.returncode}){self._words()}"
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
         self._process = None
 
     def died(self) -> str:
-        """What it said when it ended by itself, or "" while it lives."""
-        process = self._process
-        if process is None or process.poll() is None:
-            return ""
-        return f"the embedded lab died (exit {process.returncode}){self._words()}"
+        """What it said when a stopped life had ended by itself, or ""."""
+        return self._ended
 
     def _words(self) -> str:
         if self._log is None or not self._log.exists():

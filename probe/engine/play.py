@@ -71,6 +71,7 @@ async def play(
             rounds += 1
             if part.once or client.stopping:
                 break
+            await asyncio.sleep(0)  # a script without a wait must not hold the loop
     except SessionOver as over:
         outcome, why = (STOPPED if over.stopped else FAILED), str(over)
         if rounds and over.stopped and 0 < client.stop_ns <= now_ns():
@@ -79,16 +80,19 @@ async def play(
         outcome, why = STOPPED, "cancelled"
         raise
     except Exception as error:  # noqa: BLE001 -- a script's own error ends its session
-        outcome, why = FAILED, f"the script raised {type(error).__name__}: {error}"
+        outcome = FAILED
+        why = client.redactor.text(f"the script raised {type(error).__name__}: {error}")
     finally:
-        live.alive -= 1
         live.completed += outcome == COMPLETE
         live.failed += outcome == FAILED
         client.over = True
-        why = await _clean_up(client, part.last) or why
-        text = site.journal.text(why.encode("utf-8", "replace")) if why else 0
-        at = client.failed_at if outcome else 0
-        site.journal.note_at(session, client.attempts, Kind.DONE, outcome, at, text)
+        try:
+            why = await _clean_up(client, part.last) or why
+        finally:
+            live.alive -= 1  # only now is its connection gone, for whoever holds a ceiling
+            text = site.journal.word(why) if why else 0
+            at = client.failed_at if outcome else 0
+            site.journal.note_at(session, client.attempts, Kind.DONE, outcome, at, text)
     return outcome
 
 
@@ -101,6 +105,9 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
             await _step(client, step)
         except SessionOver as over:
             failed = failed or f"clean-up {step.do}: {over}"
+        except Exception as error:  # noqa: BLE001 -- the other steps, and DONE, follow all the same
+            words = client.redactor.text(f"raised {type(error).__name__}: {error}")
+            failed = failed or f"clean-up {step.do} {words}"
     client.stopping = stopping
     try:
         await client.leave()
@@ -136,7 +143,7 @@ def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: PLR0911 -- 
 
 def refuse(site: Site, session: int, why: str) -> None:
     """A client that was planned and not let go, told in its own row."""
-    text = site.journal.text(why.encode())
+    text = site.journal.word(why)
     site.journal.note_at(session, 0, Kind.DONE, STOPPED, 0, text)
 
 

@@ -48,6 +48,8 @@ class LabRestarter:
     async def begin(self) -> int:
         """Stop this life, spawn the next."""
         await self._lab.stop()
+        if words := self._lab.died():
+            raise RestartError(words)
         return self._lab.spawn()
 
     async def finish(self) -> None:

@@ -129,8 +129,10 @@ async def _inside(
         )
         restarter = _restarter(order, lab, http)
         await _stages(order, site, tokens, restarter, watch, stop, failed)
-        if lab and (words := lab.died()):
-            raise RestartError(words)
+        if lab is not None:
+            await lab.stop()
+            if words := lab.died():
+                raise RestartError(words)
 
 
 async def _stages(

@@ -19,6 +19,7 @@ from probe.errors import RestartError
 from probe.history.records import Kind
 
 if TYPE_CHECKING:
+    from probe.auth.identity import Identity
     from probe.auth.tokens import Tokens
     from probe.engine.restart import Restarter
     from probe.engine.site import Site
@@ -32,6 +33,7 @@ _LEAD_NS: Final = 20_000_000
 _WATCH_S: Final = 0.01
 _HEALTH_TRIES: Final = 3
 _JUDGE_EVERY_NS: Final = 2_000_000_000
+_STOP_PATIENCE_NS: Final = 1_000_000_000
 
 Failed = Callable[[str], Awaitable[str]]
 """Asks whoever judges whether a stage has failed by now: why, or ""."""
@@ -116,9 +118,9 @@ class StageRun:
 
     async def _trial(self, trial: int, deadline: int) -> None:
         rows = self._stage.clients[self._stage.clients["trial"] == trial]
-        identities = await self._tokens.identities(
-            rows["identity"].tolist(), deadline_ns=deadline + self._rule.patience
-        )
+        identities = await self._identities(rows["identity"].tolist(), deadline)
+        if identities is None:
+            return
         self._watch.rest()
         if self._rule.activity == "preflight":
             await self._preflight()
@@ -150,6 +152,20 @@ class StageRun:
                 polling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await polling
+
+    async def _identities(self, clients: list[int], deadline: int) -> list[Identity] | None:
+        """Their tokens; None where the run was stopped while a token endpoint took its time."""
+        asking = asyncio.ensure_future(
+            self._tokens.identities(clients, deadline_ns=deadline + self._rule.patience)
+        )
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        finally:
+            stopping.cancel()
+            asking.cancel()
+            await asyncio.wait({asking, stopping})
 
     def _anchor(self, trial: int, zero: int) -> None:
         self._site.journal.note(Kind.ANCHOR, trial, 0, self._index, zero)
@@ -186,7 +202,7 @@ class StageRun:
                     why = await self._has_failed(between=False)
             launching.cancel()
             crowd.halted = True
-            if self._stop.is_set() or now_ns() >= deadline:
+            if self._stop.is_set() or now_ns() >= deadline or flag == NO_RESTART:
                 crowd.stop()
             await self._drain(crowd)
         finally:
@@ -203,8 +219,11 @@ class StageRun:
         try:
             await asyncio.wait({finishing, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not finishing.done():
+                finishing.cancel()
                 crowd.stop()
-            await finishing
+                await crowd.finish(_STOP_PATIENCE_NS)
+            else:
+                await finishing
         finally:
             stopping.cancel()
 

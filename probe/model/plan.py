@@ -122,7 +122,7 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
         session += len(clients)
         identity = session
         number += len(mine)
-        span = max(g.population.shape.span_ns for g in mine)
+        span = max(g.population.shape.after + g.population.shape.span_ns for g in mine)
         stages.append(StagePlan(name, stage, clients, stage.trials, span))
     return Plan(seed, tuple(stages), groups, min(shared or session, session))
 
@@ -160,7 +160,9 @@ def _clients(
             stops[:] = -1
     copies = len(chosen) if stage.activity != "load" else 1  # every endpoint gets its own
     clients = np.zeros(len(starts) * copies, dtype=CLIENT)
-    clients["offset_ns"], clients["stop_ns"] = np.repeat(starts, copies), np.repeat(stops, copies)
+    clients["offset_ns"] = np.repeat(starts, copies) + shape.after
+    stops = np.where(stops >= 0, stops + shape.after, -1)
+    clients["stop_ns"] = np.repeat(stops, copies)
     clients["endpoint"] = np.resize(chosen, len(clients))
     return clients
 
@@ -193,7 +195,8 @@ def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
         starts, stops = rows["offset_ns"], rows["stop_ns"]
         stays = np.isin(rows["population"], closed)
         unstopped = np.where(stays, np.iinfo(np.int64).max, starts + SECOND_NS)
-        ends = np.sort(np.where(stops >= 0, stops, unstopped))
+        # Who leaves just when another comes may still be there.
+        ends = np.sort(np.where(stops >= 0, stops + 1, unstopped))
         alive = np.arange(1, len(rows) + 1) - np.searchsorted(ends, starts, side="right")
         clients = max(clients, int(alive.max(initial=0)))
         at = starts[stays]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from probe.errors import ConfigError, Problem
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"^PROBE_[A-Z0-9_]+$")
 _FOUND_MAX = 60
+_QUOTED_MIN = 3
+Place = tuple[str | int, ...]
+Hidden = dict[Place, list[str]]
+"""The places whose text came from variables, with the names of those."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -30,7 +34,7 @@ def parse(text: str, origin: str) -> dict[str, Any]:
     """TOML text as tables; ConfigError with line and column where it is none."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(Problem(origin, "", f"this is not TOML: {error}")) from None
 
 
@@ -42,7 +46,7 @@ def build(
 ) -> Model:
     """`data` as a `model`, variables replaced; ConfigError with every mistake in it."""
     problems: list[Problem] = []
-    hidden: set[tuple[str | int, ...]] = set()
+    hidden: Hidden = {}
     filled = _fill(data, (), origin, variables, problems, hidden)
     try:
         built = model.model_validate(filled)
@@ -51,7 +55,7 @@ def build(
         for item in error.errors(include_url=False):
             found = _problem(model, data, item, origin, hidden)
             if found.path not in gaps:
-                problems.append(found)
+                problems.append(_without(found, hidden, variables or {}))
         raise ConfigError(*problems) from None
     if problems:
         raise ConfigError(*problems)
@@ -107,7 +111,7 @@ def _fill(
     origin: str,
     variables: Mapping[str, str] | None,
     problems: list[Problem],
-    hidden: set[tuple[str | int, ...]],
+    hidden: Hidden,
 ) -> Any:
     if isinstance(value, dict):
         return {
@@ -119,7 +123,12 @@ def _fill(
             _fill(inner, (*path, index), origin, variables, problems, hidden)
             for index, inner in enumerate(value)
         ]
-    if not isinstance(value, str) or variables is None or "${" not in value:
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    if variables is None:
+        if "${PROBE_" in value:
+            message = "variables are put in in target files, and in no others"
+            problems.append(Problem(origin, _dotted(path), message, repr(value)))
         return value
 
     def replace(match: re.Match[str]) -> str:
@@ -132,7 +141,7 @@ def _fill(
         elif not variables.get(name):
             hint = f"set it in the environment or in .env: {name}=…"
             problems.append(Problem(origin, where, f"the variable {name} is not set", hint=hint))
-        hidden.add(path)
+        hidden.setdefault(path, []).append(name)
         return variables.get(name, "")
 
     return _VARIABLE.sub(replace, value)
@@ -147,31 +156,66 @@ def _problem(
     data: dict[str, Any],
     item: Any,
     origin: str,
-    hidden: set[tuple[str | int, ...]],
+    hidden: Hidden,
 ) -> Problem:
     path = _path_in(data, item["loc"], item["type"])
     kind, context = item["type"], item.get("ctx", {})
-    message = str(context["error"]) if kind == "value_error" else item["msg"]
-    found, allowed, hint = "", "", ""
+    if kind in {"missing", "union_tag_not_found"}:
+        if kind != "missing":
+            path = (*path, _discriminator(context))
+        return Problem(origin, _dotted(path), "this key is missing")
     if kind == "extra_forbidden":
         names = _fields_at(model, item["loc"][:-1])
-        message = "no such key"
-        allowed = ", ".join(sorted(names))
-        hint = nearest(str(path[-1]), names)
-    elif kind == "missing":
-        message = "this key is missing"
-    elif path[:1] == ("auth",) or path == ("network", "proxy"):
-        message = message.split("; found")[0]  # what stands there may be a secret
-    elif any(path[: len(place)] == place or place[: len(path)] == path for place in hidden):
-        message = message.split("; found")[0]
-        found = "a value from a variable"
-    elif kind != "value_error" or "found" not in message:
-        found = _excerpt(item["input"])
-    if kind in {"literal_error", "union_tag_invalid"}:
-        allowed = str(context.get("expected") or context.get("expected_tags"))
-        message = "no such value"
-        hint = nearest(str(item["input"]), re.findall(r"'([^']*)'", allowed))
+        allowed, hint = ", ".join(sorted(names)), nearest(str(path[-1]), names)
+        return Problem(origin, _dotted(path), "no such key", "", allowed, hint)
+    message, found, allowed, hint = item["msg"], _excerpt(item["input"]), "", ""
+    if kind == "value_error":
+        message, told, allowed = _parts(str(context["error"]))
+        found = told or ("" if isinstance(item["input"], dict) else found)
+    elif kind in {"literal_error", "union_tag_invalid"}:
+        wrong = item["input"]
+        if kind == "union_tag_invalid":
+            wrong = context["tag"]
+            found, path = repr(wrong), (*path, _discriminator(context))
+        message, allowed = "no such value", context.get("expected") or context["expected_tags"]
+        hint = nearest(str(wrong), re.findall(r"'([^']*)'", allowed))
+    if path[:1] == ("auth",) or path[:2] in {("network", "proxy"), ("network", "headers")}:
+        found = ""  # what stands there may be a secret
+    else:
+        variables = _variables_at(path, hidden)
+        found = f"the value of {variables}" if variables else found
     return Problem(origin, _dotted(path), message, found, allowed, hint)
+
+
+def _discriminator(context: Any) -> str:
+    return str(context["discriminator"]).strip("'")
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """(message, found, allowed) of the text of our own errors; "" for what it does not tell."""
+    text, _, allowed = text.partition("; allowed: ")
+    message, _, found = text.partition("; found ")
+    return message, found, allowed
+
+
+def _variables_at(path: Place, hidden: Hidden) -> str:
+    return ", ".join(
+        name
+        for place, names in hidden.items()
+        if path[: len(place)] == place or place[: len(path)] == path
+        for name in names
+    )
+
+
+def _without(problem: Problem, hidden: Hidden, variables: Mapping[str, str]) -> Problem:
+    """The problem with no value of a variable in any of its texts."""
+    texts = [problem.message, problem.found, problem.allowed, problem.hint]
+    values = {variables.get(name, ""): name for names in hidden.values() for name in names}
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= _QUOTED_MIN:
+            for shown in (value, repr(value)[1:-1]):
+                texts = [text.replace(shown, f"${{{values[value]}}}") for text in texts]
+    return Problem(problem.origin, problem.path, *texts)
 
 
 def _excerpt(value: Any) -> str:
@@ -207,9 +251,14 @@ def _fields_at(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:
             names |= _fields_at(fields[str(part)].annotation, rest)
         elif any(part in get_args(field.annotation) for field in fields.values()):
             names |= _fields_at(each, rest)
-    if not models:
-        for inner in get_args(annotation):
-            names |= _fields_at(inner, rest)
+    if models:
+        return names
+    if get_origin(annotation) is Annotated:
+        return _fields_at(get_args(annotation)[0], loc)
+    for inner in get_args(annotation):
+        tags = [each.tag for each in getattr(inner, "__metadata__", ()) if isinstance(each, Tag)]
+        deeper = part in tags or get_origin(annotation) in {dict, tuple, list}
+        names |= _fields_at(inner, rest if deeper else loc)
     return names
 
 

@@ -37,6 +37,8 @@ class Shape(Strict):
     clients_curve: tuple[tuple[Duration, Annotated[int, Field(ge=0)]], ...] = ()
     lasts: Duration | None = None
     """How long a constant shape lasts; a curve lasts until its last point."""
+    after: Duration = 0
+    """When the shape begins, since the stage's start or the restart."""
     arrivals: Literal["poisson", "even"] = "poisson"
     """How open arrivals are spaced; the same seed gives the same instants."""
     once: bool = True
@@ -65,7 +67,7 @@ class Shape(Strict):
 
     @property
     def span_ns(self) -> int:
-        """How long the shape lasts; 0 for clients that all come at once."""
+        """How long the shape lasts from its own beginning; 0 for clients that come at once."""
         curve = self.rate_curve or self.clients_curve
         return curve[-1][0] if curve else self.lasts or 0
 
@@ -99,6 +101,12 @@ class Population(Strict):
     """Presentation of the dialect that these clients use."""
     retry: bool = False
     """Whether a failed connect is tried again on the dialect's retry ladder."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Population:
+        if self.script == ():
+            raise ValueError("an empty script: these clients would do nothing, and succeed")
+        return self
 
 
 class Limit(Strict):

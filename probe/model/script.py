@@ -151,7 +151,7 @@ def _form(script: Any) -> str:
 
 
 Script = Annotated[
-    Annotated[tuple[Step, ...], Field(min_length=1), Tag("steps")]
+    Annotated[tuple[Step, ...], Tag("steps")]
     | Annotated[str, Field(pattern=r"^(visit|python:.+)$"), Tag("name")]
     | Annotated[SkipJsonSchema[Play], Tag("python")],
     Discriminator(_form),

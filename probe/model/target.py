@@ -23,9 +23,10 @@ def _host_of(address: str) -> str:
     """The host of a URL or of //host:port; "" where it has none or cannot be read."""
     try:
         parts = urlsplit(address)
-        return (parts.hostname or "") if parts.port != 0 else ""
+        legal = parts.port != 0
     except ValueError:  # its message may quote the value
         return ""
+    return (parts.hostname or "") if legal else ""
 
 
 def _has_host(url: str) -> str:

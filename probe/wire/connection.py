@@ -192,8 +192,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection now, without a Close; what is unsent is lost."""
         outcome = Outcome.CANCELLED if self._frames is None else Outcome.NORMAL
-        detail = "dropped by us without a Close"
-        self.finish(now_ns(), End(outcome, self.phase, detail=detail, by="us"))
+        self.finish(now_ns(), End(outcome, self.phase, by="us"))
 
     def pause(self) -> None:
         """Read no more from the socket; what was read already is still delivered."""
@@ -353,7 +352,7 @@ class Connection(asyncio.Protocol):
             end = End(end.outcome, end.phase, end.code, end.reason, detail, end.by)
         self.end = end
         opening, self.opening = self.opening, None
-        text = self.journal.text(detail.encode("utf-8", "surrogateescape")) if detail else 0
+        text = self.journal.word(detail) if detail else 0
         if opening is not None:
             opening.settle(kept=self.journal.wants(end.outcome))
         self.journal.row(stamp, self.session, self.op, Kind.END, end.phase, end.outcome, text)

@@ -13,6 +13,7 @@ from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
 from probe.wire.ends import End, end_of_error
 from probe.wire.outlet import Outlet
+from probe.wire.request import accept_for
 from probe.wire.response import (
     SWITCHING,
     HeadTooLargeError,
@@ -20,7 +21,7 @@ from probe.wire.response import (
     Response,
     ResponseReader,
 )
-from probe.wire.upgrade import FATAL, deflate_of, violations
+from probe.wire.upgrade import FATAL, Alike, deflate_of, violations
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from probe.wire.request import Facts
     from probe.wire.route import Route
 
+_ALIKE: Final = Alike()
 EARLY_BYTES_MAX: Final = 64 * 1024
 _STATUS_KINDS: Final = 1_000  # kinds of failure by HTTP status, apart from those by Outcome
 
@@ -52,6 +54,7 @@ class Opening:
         "_keep_heads",
         "_limits",
         "_max_message",
+        "_plain",
         "_reader",
         "_request",
         "_route",
@@ -84,6 +87,7 @@ class Opening:
         self._limits = limits
         self._keep_heads = keep_heads
         self._max_message = max_message
+        self._plain = False
         self._reader: ResponseReader | None = None
         self._early = b""
         self._head_ns = 0
@@ -148,6 +152,8 @@ class Opening:
         self._connection.phase = Phase.UPGRADE
         self.bound(self._limits.upgrade_ns)
         self._reader = ResponseReader()
+        # Only the first chunk of an answer can be told by its bytes alone.
+        self._plain = not self._keep_heads and not self._facts.extensions and not self._early
         assert self._connection.outlet is not None
         self._sent_ns = self._connection.outlet.put(self._request)
         if self._early:
@@ -159,6 +165,9 @@ class Opening:
     def read(self, stamp: int, data: bytes) -> None:
         """Bytes of an answer, or of a peer that speaks before its turn."""
         reader, connection = self._reader, self._connection
+        if self._plain and self._is_alike(stamp, data):
+            return
+        self._plain = False
         if reader is None:
             self._early += data
             if len(self._early) > EARLY_BYTES_MAX:
@@ -177,6 +186,22 @@ class Opening:
             self._head_ns = stamp
         if whole:
             self._answered(stamp, "")
+
+    def _is_alike(self, stamp: int, data: bytes) -> bool:
+        """Open at once on a 101 that equals one that was read and found right; else false."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end] if end < len(data) else data
+        bits = _ALIKE.judge(head, self._facts) if end > 3 else -1  # noqa: PLR2004 -- found at 0
+        if bits < 0:
+            return False
+        connection = self._connection
+        self._note_sent(kept=False)
+        connection.journal.row(
+            stamp, connection.session, connection.op, Kind.HEAD, bits, SWITCHING, 0
+        )
+        self.settle(kept=False)
+        connection.open(stamp, head, data[end:], self._max_message, None)
+        return True
 
     def _refuse(self, stamp: int, outcome: Outcome, detail: str) -> None:
         connection = self._connection
@@ -232,6 +257,8 @@ class Opening:
             )
             return
         deflate = deflate_of(response) if self._facts.extensions else None
+        if not self._facts.extensions:
+            _ALIKE.remember(response, accept_for(self._facts.key))
         self.settle(kept=self._keep_heads)
         connection.open(stamp, response.raw, self._reader.rest, self._max_message, deflate)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from probe.wire.response import Response
 
 FATAL: Final = ~Violation.SUBPROTOCOL_NONE
+ALIKE_MAX: Final = 256
 _TOKEN: Final = frozenset(
     b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
@@ -57,6 +58,35 @@ def violations(response: Response, facts: Facts) -> tuple[int, str]:
             bits |= bit
             words.append(text)
     return bits, "; ".join(words)
+
+
+class Alike:
+    """Heads of 101s that were judged right, by all their bytes but the accept value.
+
+    A service answers thousands of upgrades with the same head but for that value. One that
+    is equal byte for byte needs no second reading: what is left to judge is the accept
+    value, by its own place and content, and whether what was chosen was offered this time.
+    """
+
+    __slots__ = ("_chosen",)
+
+    def __init__(self) -> None:
+        self._chosen: dict[tuple[bytes, bytes], str | None] = {}
+
+    def remember(self, response: Response, accept: bytes) -> None:
+        """Note a head that `violations` found right (SUBPROTOCOL_NONE apart)."""
+        before, found, after = response.raw.partition(accept)
+        if found and len(self._chosen) < ALIKE_MAX:
+            values = response.all(b"sec-websocket-protocol")
+            self._chosen[before, after] = values[0].decode("ascii") if values else None
+
+    def judge(self, head: bytes, facts: Facts) -> int:
+        """The bits that `violations` would find, or -1 for a head that it must read."""
+        before, found, after = head.partition(accept_for(facts.key))
+        chosen = self._chosen.get((before, after), "") if found else ""
+        if chosen is None:
+            return Violation.SUBPROTOCOL_NONE if facts.subprotocols else 0
+        return 0 if chosen in facts.subprotocols else -1
 
 
 def deflate_of(response: Response) -> PerMessageDeflate | None:
