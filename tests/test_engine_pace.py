@@ -1,6 +1,7 @@
 """Runs of a session and the settling of a crowd: pure state, played without a socket."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,9 @@ class Rows(list):
 
 def runs():
     journal = Rows()
-    site = SimpleNamespace(journal=journal, live=Live(), nonce="probe-x", dialect=DIALECT)
-    return Runs(site, DIALECT.run, 7), journal, site.live
+    site: Any = SimpleNamespace(journal=journal, live=Live(), nonce="probe-x", dialect=DIALECT)
+    rule: Any = DIALECT.run
+    return Runs(site, rule, 7), journal, site.live
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_ids_are_of_this_run_and_session_and_never_twice():
     assert [state.begin(1, 0)[1] for _ in range(3)] == [f"probe-x-7-{n}" for n in range(3)]
 
 
-def client(word):
+def client(word) -> Any:
     return SimpleNamespace(is_ready="r" in word, over="o" in word)
 
 
@@ -105,7 +107,8 @@ def client(word):
 def test_a_target_has_settled_when_the_newest_were_let_in_and_all_who_retry(
     once, retrying, good, settled
 ):
-    crowd = Crowd(SimpleNamespace(), {})
+    nowhere: Any = SimpleNamespace()
+    crowd = Crowd(nowhere, {})
     crowd.trying_once = [client(word) for word in once.split()]
     crowd.retrying = [client(word) for word in retrying.split()]
     assert crowd.settled(good) is settled

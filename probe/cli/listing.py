@@ -19,7 +19,8 @@ def command(
     """List scenarios, targets and dialects."""
     screen = console(no_color=no_color)
     for kind in FOLDERS:
-        table = Table(f"{kind}", "title", "file", box=None, pad_edge=False)
+        table = Table(kind, "title", box=None, pad_edge=False)
+        table.add_column("file", overflow="fold")
         for name, path in known(kind).items():
             title = ""
             if path.suffix == ".toml":

@@ -33,6 +33,7 @@ class Facts:
     duration_s: float | None
     complete: bool
     stages: tuple[Any, ...]
+    defects: tuple[str, ...]
     again: str
     again_is_exact: bool
 
@@ -64,6 +65,7 @@ def facts_of(judgement: Judgement) -> Facts:
         duration_s=run.get("duration_s"),
         complete=bool(run.get("complete", False)),
         stages=tuple(run.get("stages") or ()),
+        defects=tuple(map(str, run.get("defects", ()))),
         again=_again(run, _name(scenario), _name(target)),
         again_is_exact=bool(run.get("again")),
     )

@@ -114,6 +114,7 @@ def _what_ran(judgement: Judgement) -> str:
         "run": facts.run_id,
         "scenario": facts.scenario,
         "target": facts.marked_target,
+        **({"defects of the lab": ", ".join(facts.defects)} if facts.defects else {}),
         "seed": "none" if facts.seed is None else str(facts.seed),
         "plan": facts.plan,
         "started (UTC)": facts.started,
