@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import cast
 
-import click
 import typer
 
 from probe.cli import check, connect, lab, listing, report, run, schema, token, validate
@@ -18,6 +18,9 @@ from probe.errors import ConfigError, HistoryError, ProbeError
 EXIT_USAGE = 2
 EXIT_INTERNAL = 5
 EXIT_INTERRUPTED = 130
+# Typer brings its own click in newer versions and takes the installed one in older; either
+# way BadParameter is a UsageError is a ClickException, and all of them can show themselves.
+_Usage = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 app = typer.Typer(
     name="probe",
@@ -45,12 +48,12 @@ def main() -> None:
     """Run the command line and exit with its code."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         code = leaving.exit_code
-    except click.ClickException as error:
+    except _Usage as error:
         error.show()
         code = EXIT_USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     except ConfigError as error:
         for problem in error.problems:
