@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLEARED = ("CI", "GITHUB_STEP_SUMMARY", "NO_COLOR", "COLUMNS", "FORCE_COLOR")
 DEADLINE_S = 60.0
@@ -31,11 +33,11 @@ class Done:
     folder: Path
 
     @property
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self) -> Any:
         return json.loads((self.folder / "verdict.json").read_text())
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Any:
         return json.loads((self.folder / "summary.json").read_text())
 
     @property
@@ -43,7 +45,7 @@ class Done:
         """Codes of the findings."""
         return {each["code"] for each in self.verdict["findings"]}
 
-    def check(self, name: str) -> dict[str, Any]:
+    def check(self, name: str) -> Any:
         """The check of that id."""
         return next(each for each in self.verdict["checks"] if each["id"] == name)
 

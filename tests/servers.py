@@ -12,13 +12,13 @@ import contextlib
 import hashlib
 import json
 import socket
-import ssl
 import struct
 import threading
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -30,11 +30,11 @@ class Server:
 
     def __init__(
         self,
-        serve: Callable[[Server, socket.socket], None],
+        serve: Callable[[Server, socket.socket], object],
         tls: ssl.SSLContext | None = None,
         port: int = 0,
     ):
-        self._serve = serve
+        self._serve: Callable[[Server, socket.socket], object] = serve
         self._tls = tls
         self._lock = threading.Lock()
         self._socks: set[socket.socket] = set()

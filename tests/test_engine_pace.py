@@ -22,7 +22,7 @@ DIALECT = Dialect.model_validate(
 A, B, C, ERROR = 2, 3, 4, 5
 
 
-class Rows(list):
+class Rows(list[tuple[int, ...]]):
     def row(self, *fields):
         self.append(fields)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from probe.clock import now_ns
+from probe.clock import Anchor, now_ns
 from probe.errors import HistoryError
 from probe.history import journal as module
 from probe.history.columns import History
@@ -41,7 +41,7 @@ def held(monkeypatch, journal):
             assert gate.wait(PATIENCE_S)
         return write(fd, data)
 
-    monkeypatch.setattr(module.os, "write", slow)
+    monkeypatch.setattr(os, "write", slow)
     try:
         yield gate, reached
     finally:
@@ -326,7 +326,7 @@ def test_after_a_failed_write_nothing_follows_out_of_step(tmp_path, monkeypatch)
             raise OSError(28, "No space left on device")
         return write(fd, data)
 
-    monkeypatch.setattr(module.os, "write", torn)
+    monkeypatch.setattr(os, "write", torn)
     for n in range(40):
         journal.row(n + 1, 0, 0, Kind.GOT, 0, 0, n)
     with pytest.raises(OSError, match="No space left"):
@@ -347,7 +347,7 @@ def test_heads_of_one_kind_are_wanted_until_there_are_enough(tmp_path):
 
 
 def test_run_folders(tmp_path, monkeypatch):
-    now = module.Anchor(0, 0).wall(0)
+    now = Anchor(0, 0).wall(0)
     results = tmp_path / "results"
     with pytest.raises(HistoryError, match="no run of that name"):
         find_run(results, "latest")

@@ -64,7 +64,7 @@ def quick(probe, *words):
 
 def by_life(done):
     """What the lab says it answered: Counter of outcomes per life."""
-    told = {}
+    told: dict[int, Counter[str]] = {}
     for line in done.ledger():
         if line["event"] == "handshake":
             told.setdefault(line["life"], Counter())[line["outcome"]] += 1
@@ -80,7 +80,7 @@ def by_trial(done):
     groups = history.meta["stages"]
     restarts = next(k for k, stage in enumerate(groups) if stage["anchor"] == "restart")
     preflight = sum(stage["planned"] for stage in groups[:restarts])
-    seen = {}
+    seen: dict[int, Counter[str]] = {}
     for row in history.attempts:
         life = 1 if row["session"] < preflight else int(row["trial"]) + 2
         if word := as_lab(row):
@@ -88,7 +88,7 @@ def by_trial(done):
     return seen
 
 
-def as_lab(row):
+def as_lab(row):  # noqa: PLR0911 -- a table
     """The lab's word for one attempt; "" where it cannot have seen it."""
     match Outcome(int(row["outcome"])):
         case Outcome.REFUSED:
@@ -108,21 +108,26 @@ def as_lab(row):
 
 
 def check_against_ledger(done):
-    assert by_trial(done) == by_life(done)
-    phases = {}
+    restarts = [each for each in done.summary["restarts"] if each["ended"] == "settled"]
+    seen, told = by_trial(done), by_life(done)
+    # What the budget cut off in the middle has no end that two could agree on.
+    cut = {each["trial"] + 2 for each in done.summary["restarts"]}
+    for life in cut - {each["trial"] + 2 for each in restarts}:
+        seen.pop(life), told.pop(life)
+    assert seen == told
+    phases: dict[int, dict[str, int]] = {}
     for line in done.ledger():
         if line["event"] == "phase":
             phases.setdefault(line["life"], {})[line["phase"]] = line["t_ns"]
-    restarts = done.summary["restarts"]
     assert restarts
     for each in restarts:
         life = phases[each["trial"] + 2]
-        told = (life["ready"] - life["healthy"]) / 1e9
+        gap = (life["ready"] - life["healthy"]) / 1e9
         low, high = each["gap_s"]
         assert low is not None, each
         assert high is not None, each
-        assert low - 0.020 <= told <= high + 0.020, (each, told)
-        assert abs(each["gap_estimate_s"] - told) <= 0.020, (each, told)
+        assert low - 0.020 <= gap <= high + 0.020, (each, gap)
+        assert abs(each["gap_estimate_s"] - gap) <= 0.020, (each, gap)
 
 
 def test_a_healthy_lab_with_few_restarts_is_inconclusive_and_says_how_many(probe):
@@ -211,7 +216,8 @@ def test_the_scenario_as_it_stands(probe, defect, code):
         assert done.code == 3, done.told
         assert done.codes == set()
     else:
-        assert done.code == 1, done.told
+        witness = code.startswith("connect.")  # which stands, however busy the machine
+        assert done.code == (1 if witness or done.verdict["fitness"]["fit"] else 3), done.told
         assert code in done.codes
     check_against_ledger(done)
     if defect not in ("cold_start_hang", "slow_boot"):  # these use the budget up

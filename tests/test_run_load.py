@@ -65,7 +65,8 @@ def test_open_load_is_launched_at_its_intended_times(probe):
     with Server(echo) as server:
         done, history = run(
             probe, server,
-            'shape = { rate_curve = [["0s", "20/s"], ["1s", "60/s"], ["2s", "0/s"]], arrivals = "even" }',
+            'shape = { arrivals = "even", '
+            'rate_curve = [["0s", "20/s"], ["1s", "60/s"], ["2s", "0/s"]] }',
         )  # fmt: skip
     sessions = history.sessions
     assert len(sessions) == 70  # the area under the curve
@@ -122,7 +123,8 @@ def test_the_ceiling_on_clients_is_held_and_told(probe):
     with Server(slow_close(0.7)) as server:
         done, history = run(
             probe, server,
-            'shape = { rate = "2/s", lasts = "4s", arrivals = "even" }\nscript = [{ do = "connect" }]',
+            'shape = { rate = "2/s", lasts = "4s", arrivals = "even" }\n'
+            'script = [{ do = "connect" }]',
             target="[safety]\nclients_max = 2\n",
             words=("--set", "stages.load.populations.clients.shape.rate='2/s'"),
         )  # fmt: skip
@@ -135,7 +137,8 @@ def test_a_client_over_the_ceiling_is_recorded_and_not_let_go(probe):
     with Server(slow_close(1.5)) as server:
         done, history = run(
             probe, server,
-            'shape = { rate = "4/s", lasts = "2s", arrivals = "even" }\nscript = [{ do = "connect" }]',
+            'shape = { rate = "4/s", lasts = "2s", arrivals = "even" }\n'
+            'script = [{ do = "connect" }]',
             target="[safety]\nclients_max = 4\n",
         )  # fmt: skip
         assert server.most == 4
@@ -161,7 +164,12 @@ retry = ["50ms", "150ms", "300ms"]
 [present.default]
 """
     probe.write("scenarios/dialects/ladder.toml", dialect)
-    with Server(lambda server, sock: (read_head(server, sock), sock.sendall(answer(503)))) as server:
+
+    def starting(server, sock):
+        read_head(server, sock)
+        sock.sendall(answer(503))
+
+    with Server(starting) as server:
         done, history = run(
             probe, server, 'shape = { clients = 3, lasts = "1400ms", once = false }\nretry = true',
             dialect="ladder",
@@ -209,9 +217,11 @@ finally = [
         done, history = run(probe, server, population, target=more)
     assert done.code == 1, done.told
     lines = sorted(line for line, _ in asked)
-    assert lines == ["DELETE /users/probe-0 HTTP/1.1", "DELETE /users/probe-1 HTTP/1.1"] + [
-        "POST /done HTTP/1.1"
-    ] * 2
+    assert (
+        lines
+        == ["DELETE /users/probe-0 HTTP/1.1", "DELETE /users/probe-1 HTTP/1.1"]
+        + ["POST /done HTTP/1.1"] * 2
+    )
     assert all(token.startswith("Bearer eyJ") for _, token in asked)
     assert (history.sessions["outcome"] == 1).all()
     whys = {history.text(each).decode() for each in history.sessions["why"]}
@@ -329,7 +339,9 @@ def test_runs_whose_events_come_twice_late_or_not_at_all(probe):
 
 def test_a_script_without_a_wait_does_not_hold_the_loop(probe):
     # Python, since a script of no steps is refused.
-    path = probe.write("busy.py", """
+    path = probe.write(
+        "busy.py",
+        """
 async def busy(session):
     return
 
@@ -342,7 +354,8 @@ scenario = {
         }},
     }},
 }
-""")
+""",
+    )
     with Server(echo) as server:
         target = probe.target(f"ws://127.0.0.1:{server.port}/")
         done = probe.run(str(path), target=target, within_s=20)
@@ -356,8 +369,12 @@ def test_every_dial_has_its_end_also_when_patience_ends(probe):
 shape = { clients = 4 }
 script = [{ do = "connect", ready = false }, { do = "await", event = "error", within = "20s" }]
 """
-    with Server(lambda server, sock: (sock.sendall(switch(read_head(server, sock))),
-                                      silent(server, sock))) as server:  # fmt: skip
+
+    def mute(server, sock):
+        sock.sendall(switch(read_head(server, sock)))
+        silent(server, sock)
+
+    with Server(mute) as server:
         done, history = run(probe, server, population)
     assert len(history.attempts) == 4
     assert (history.attempts["outcome"] >= 0).all()
@@ -369,12 +386,15 @@ script = [{ do = "connect", ready = false }, { do = "await", event = "error", wi
 def test_clients_that_never_get_in_are_no_latency(probe, word):
     with Server(silent) as server:
         port = free_port() if word == "nothing" else server.port
-        probe.write("scenarios/dialects/fast.toml", """
+        probe.write(
+            "scenarios/dialects/fast.toml",
+            """
 title = "fast"
 [present.default]
 [ready]
 within = "300ms"
-""")
+""",
+        )
         probe.scenario(stage(
             "shape = { clients = 80 }",
             expect='latency = [{ quantile = "p95", within = "5s" }]',

@@ -91,9 +91,11 @@ def test_tcp_that_ends_at_once(probe, gate):
 
 
 def test_an_http_server_without_websocket(probe):
-    handler = http.server.SimpleHTTPRequestHandler
-    handler.log_message = lambda *_: None
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

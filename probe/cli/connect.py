@@ -250,6 +250,8 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
         loop, route, request, Facts(key, tuple(offers), extensions), ear, journal, 0, 0,
         redactor=call.identity.redactor, deadline_ns=ear.began + call.within_ns, keep_heads=True,
     )  # fmt: skip
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ear.over.set)
     await _tell(journal, screen, result)
     if isinstance(result, End):
         return False
@@ -257,8 +259,6 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
         _send(ear, result, parts.first_message)
     for text in call.sends:
         _send(ear, result, text.encode())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ear.over.set)
     await _until(ear.over, call.lasts_ns)
     if result.end is None:
         ear.over.clear()

@@ -122,8 +122,27 @@ def load_scenario(name: str, sets: list[str]) -> tuple[str, Scenario, Path]:
         return path.stem, _python_scenario(path), path
     data = parse(read(path), str(path))
     for assignment in sets:
+        _check_place(data, assignment)
         assign(data, assignment)
     return path.stem, build(Scenario, data, str(path)), path
+
+
+def _check_place(data: Mapping[str, Any], assignment: str) -> None:
+    """A key inside a stage or population that is not there is a slip, and makes no new one."""
+    path = assignment.partition("=")[0].strip()
+    table: Any = data
+    keys = path.split(".")
+    for kind, name, _ in zip(keys[::2], keys[1::2], keys[2::2], strict=False):
+        table = table.get(kind) if isinstance(table, dict) else None
+        if kind not in {"stages", "populations"} or not isinstance(table, dict):
+            return
+        if name not in table:
+            allowed = ", ".join(table)
+            what = kind.removesuffix("s")
+            raise ConfigError(
+                Problem("--set", path, f"no such {what}", name, allowed, nearest(name, table))
+            )
+        table = table[name]
 
 
 def _python_scenario(path: Path) -> Scenario:

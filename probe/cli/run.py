@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import typer
 import uvloop
@@ -25,6 +26,7 @@ from probe.cli.judging import judge_run, why_failed
 from probe.cli.progress import Log, Progress
 from probe.cli.showing import show_plan
 from probe.engine.lab import SECRET_VARIABLE
+from probe.engine.routes import make_proxy, make_routes, tls_options
 from probe.engine.run import Ended, Order, execute
 from probe.engine.site import Live
 from probe.errors import ConfigError, Problem
@@ -36,13 +38,18 @@ from probe.redact import Redactor
 from probe.report.document import document, json_bytes
 from probe.report.terminal import show
 from probe.report.writer import write_reports
+from probe.wire.route import make_context
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from probe.check.verdict import Judgement
+    from probe.model.target import Target
 
 SEED_MAX = 2**32
+SECRET_MIN = 6  # what is shorter and stands in a query or header is a word, and no key
 
 
 def command(
@@ -87,14 +94,20 @@ def command(
     ceilings(plan, loaded.target)
     if dry_run:
         return
+    _check_ways(loaded)
     redactor = Redactor(lab_secret, *secrets(loaded.target.auth, seed=seed))
-    if loaded.target.network.proxy is not None:
-        redactor.add(loaded.target.network.proxy.get_secret_value())
+    for secret in _network_secrets(loaded.target, variables()):
+        redactor.add(secret)
     folder = new_run(out, loaded.name, datetime.now(UTC))
     order = _order(loaded, plan, folder, redactor, lab_secret, defect or [])
     if not quiet:
         _say_what(screen, loaded, plan, verbose=verbose)
-    ended = _execute(order, screen, quiet=quiet)
+    try:
+        ended = _execute(order, screen, quiet=quiet)
+    except Exception:
+        with contextlib.suppress(Exception):
+            _judge(folder)  # so that whoever reads verdict.json finds one
+        raise
     judgement = _judge(folder)
     if json:
         sys.stdout.buffer.write(json_bytes(document(judgement)))
@@ -123,6 +136,31 @@ def _load(
         message = f"{loaded.target_name!r} is no embedded lab, which alone has any"
         raise ConfigError(Problem("--defect", "", message))
     return _with_restarts(loaded, restarts)
+
+
+def _check_ways(loaded: Loaded) -> None:
+    """ConfigError for addresses and TLS files that cannot be used, before a folder is made."""
+    make_routes(loaded.target, "127.0.0.1:1")
+    try:
+        make_context(tls_options(loaded.target.tls))
+    except ValueError as error:
+        raise ConfigError(Problem(str(loaded.target_path), "tls", str(error))) from None
+
+
+def _network_secrets(target: Target, values: Mapping[str, str]) -> list[str]:
+    """The proxy's password, and in headers and queries whatever came from a variable."""
+    found: list[str] = []
+    proxy = make_proxy(target.network)
+    if proxy is not None and proxy.authorization is not None:
+        url = target.network.proxy.get_secret_value() if target.network.proxy else ""
+        password = urlsplit(url).password or ""
+        found += [url, password, unquote(password), proxy.authorization.partition(" ")[2]]
+    headers = list(target.network.headers.values())
+    queries = [query for url in target.urls() if (query := urlsplit(url).query)]
+    for value in values.values():
+        found += [value] if any(value in each for each in (*headers, *queries)) else []
+        found += [part for query in queries for _, part in parse_qsl(query) if part in value]
+    return [secret for secret in found if len(secret) >= SECRET_MIN]
 
 
 def _say_what(screen: Console, loaded: Loaded, plan: Plan, *, verbose: bool) -> None:
@@ -240,6 +278,9 @@ def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
 
     try:
         ended = uvloop.run(whole())
+        if ended.how == "interrupted":
+            # What is left takes a moment, and is what the run was interrupted for.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except BaseException as error:
         log.write("crashed", error=f"{type(error).__name__}: {error}")
         raise

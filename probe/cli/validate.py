@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from probe.cli.console import console
-from probe.cli.files import find, known, load_dialect, load_scenario, load_target
+from probe.cli.files import find, known, load_dialect, load_scenario, load_target, read
 from probe.errors import ConfigError, Problem
+from probe.model.reading import parse
 
 
 def command(
@@ -52,7 +53,7 @@ def _read(kind: str, path: Path) -> None:
     if kind == "scenario":
         load_scenario(str(path), [])
     elif kind == "target":
-        load_target(str(path), Stand())
+        load_target(str(path), Stand(parse(read(path), str(path))))
     else:
         load_dialect(str(path))
 
@@ -60,8 +61,16 @@ def _read(kind: str, path: Path) -> None:
 class Stand(dict[str, str]):
     """Stands for variables that are not set: shapes are checked, values are not known."""
 
+    def __init__(self, target: dict[str, Any]) -> None:
+        super().__init__()
+        auth = target.get("auth")
+        algorithm = auth.get("algorithm", "HS") if isinstance(auth, dict) else "HS"
+        self._pem = not str(algorithm).startswith("HS")
+
     def get(self, name: str, default: object = None) -> str:  # noqa: ARG002 -- Mapping's
         """A value that has the shape its name asks for."""
+        if "KEY" in name and self._pem:
+            return "-----BEGIN PRIVATE KEY-----"
         if "WS" in name:
             return "ws://127.0.0.1:1/"
         if "URL" in name:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from probe.clock import now_ns
-from probe.errors import RestartError
+from probe.errors import ConfigError, Problem, RestartError
 from probe.units import canonical_duration
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SECRET_VARIABLE: Final = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of a variable
 _STOP_S: Final = 5.0
 _POLL_S: Final = 0.02
+_WRONG_OPTION: Final = 2
 _STOPPED: Final = (0, -signal.SIGTERM)  # the latter before it minds signals, while it starts
 _GATE: Final = 'read -r _ && exec "$@"'
 
@@ -133,6 +134,8 @@ class LabProcess:
         line = reading.result()
         if not line:
             code = await asyncio.to_thread(process.wait)
+            if code == _WRONG_OPTION:
+                raise ConfigError(Problem("embedded lab", "", self._words().removeprefix(": ")))
             raise RestartError(f"the embedded lab ended at its start (exit {code}){self._words()}")
         self.port = int(json.loads(line)["port"])
 

@@ -3,7 +3,7 @@
 The embedded lab is stopped first and time zero is the spawn of its next life. A command of
 the target file is time zero by its start, since nobody can say when within it the service
 goes down; it must end with 0, and then the service's health must say healthy, both within
-the deadline. It gets no shell, and its output goes to the run's log, redacted.
+the deadline. It gets no shell, and an error quotes the end of its output, redacted.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, Protocol
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
 
 from probe.clock import now_ns
 from probe.engine.http import HEALTHY
 from probe.errors import RestartError
+from probe.units import format_duration
 
 if TYPE_CHECKING:
     from probe.engine.http import Http
@@ -68,22 +71,30 @@ class CommandRestarter:
         self._http = http
         self._redactor = redactor
         self._process: asyncio.subprocess.Process | None = None
+        self._output: IO[bytes] | None = None
         self._deadline = 0
 
     async def begin(self) -> int:
         """Start the command."""
         zero = now_ns()
         self._deadline = zero + self._rule.within
+        # A file and no pipe: the service that the command leaves behind mostly keeps it as its
+        # own output. A pipe would be held open by it, and break it once we are gone.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by `finish`
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._rule.command,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=self._output,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
-            raise RestartError(f"restart.command cannot be started: {error.strerror}") from None
+            self._output.close()
+            program = self._redactor.text(Path(self._rule.command[0]).name)
+            raise RestartError(
+                f"restart.command cannot be started: {program}: {error.strerror}"
+            ) from None
         return zero
 
     async def _healthy(self) -> bool:
@@ -95,19 +106,29 @@ class CommandRestarter:
         assert process is not None
         try:
             async with asyncio.timeout(max(self._deadline - now_ns(), 0) / 1e9):
-                output, _ = await process.communicate()
-                if process.returncode:
-                    words = self._redactor.redact(output[-_WORDS_MAX:]).decode("utf-8", "replace")
+                if await process.wait():
                     raise RestartError(
-                        f"restart.command ended with {process.returncode}: {words.strip()}"
+                        f"restart.command ended with {process.returncode}: {self._words()}"
                     )
                 while not await self._healthy():  # noqa: ASYNC110 -- a poll
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            raise RestartError(
-                f"not restarted and healthy ({self._service}) within the deadline"
-            ) from None
+            what = f"{self._service} was not healthy"
+            if process.returncode is None:
+                what = "restart.command did not end"
+            within = format_duration(self._rule.within)
+            raise RestartError(f"{what} within the deadline of {within}") from None
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+            if self._output is not None:
+                self._output.close()
+
+    def _words(self) -> str:
+        """The end of what the command said, redacted."""
+        assert self._output is not None
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(size - _WORDS_MAX, 0))
+        said = self._redactor.redact(self._output.read(_WORDS_MAX))
+        return said.decode("utf-8", "replace").strip()

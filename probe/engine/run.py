@@ -20,7 +20,7 @@ from probe.engine.routes import make_routes, tls_options
 from probe.engine.site import Live, Site, make_site
 from probe.engine.stage import SKIPPED, Failed, StageRun, ask
 from probe.engine.watch import Watch
-from probe.errors import AuthError, ProbeError, RestartError
+from probe.errors import AuthError, ConfigError, ProbeError, RestartError
 from probe.history.journal import Journal
 from probe.history.records import Kind
 from probe.model.auth import Auth, FetchAuth
@@ -85,6 +85,9 @@ async def execute(
         ended = Ended("aborted", "lab" if order.target.embedded else "restart", str(error))
     except asyncio.CancelledError:
         ended = Ended("interrupted")
+    except ConfigError as error:
+        ended = Ended("aborted", "", str(error))
+        raise
     except ProbeError:
         raise
     except Exception as error:

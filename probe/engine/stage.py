@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from probe.auth.present import present
 from probe.clock import now_ns
 from probe.engine.http import HEALTHY
 from probe.engine.pace import Crowd
@@ -121,6 +122,7 @@ class StageRun:
         identities = await self._identities(rows["identity"].tolist(), deadline)
         if identities is None:
             return
+        self._check_shown(identities[:1])
         self._watch.rest()
         if self._rule.activity == "preflight":
             await self._preflight()
@@ -166,6 +168,12 @@ class StageRun:
             stopping.cancel()
             asking.cancel()
             await asyncio.wait({asking, stopping})
+
+    def _check_shown(self, identities: list[Identity]) -> None:
+        """ConfigError where a token has no place in the dialect: no failure of the target's."""
+        for part in self._parts.values():
+            for identity in identities:
+                present(self._site.dialect.present[part.present], identity.token, identity.user)
 
     def _anchor(self, trial: int, zero: int) -> None:
         self._site.journal.note(Kind.ANCHOR, trial, 0, self._index, zero)
