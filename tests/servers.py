@@ -282,9 +282,8 @@ def echoes_head(kind: str):
                 sock.sendall(frame(1, head[start : start + 97].replace(b"\r\n", b" ")))
             sock.sendall(text({"type": "error", "you_sent": head.decode("latin-1")}))
             sock.sendall(close_frame(1008, head[:40].replace(b"\r\n", b" ")))
-        with contextlib.suppress(OSError):
-            while True:
-                read_frame(sock)
+        while read_frame(sock)[0] != 8:
+            pass
 
     return serve
 

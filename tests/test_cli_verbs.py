@@ -58,6 +58,7 @@ def test_list_tells_what_there_is_and_where_it_is(probe):
         assert "…" not in line, "a path that is cut is no path"
 
 
+@pytest.mark.long
 def test_what_is_nearest_wins_and_is_told(probe):
     probe.write("scenarios/smoke.toml", 'title = "Ours"\n[stages.a]\nactivity = "preflight"\n')
     told = ok(probe("list"))
@@ -99,8 +100,10 @@ shape = { rate = "5/s", clients = 3 }
     "auth",
     [
         'source = "mint"\nalgorithm = "RS256"\nkey = "${PROBE_KEY}"',
-        'source = "mint"\nalgorithm = "HS512"\nkey = "${PROBE_KEY}"',
-        'source = "env"\ntoken = "${PROBE_TOKEN}"',
+        pytest.param(
+            'source = "mint"\nalgorithm = "HS512"\nkey = "${PROBE_KEY}"', marks=pytest.mark.long
+        ),
+        pytest.param('source = "env"\ntoken = "${PROBE_TOKEN}"', marks=pytest.mark.long),
         'source = "fetch"\nurl = "${PROBE_T_URL}"\nclient_id = "a"\nclient_secret = "${PROBE_B}"',
     ],
 )
@@ -267,11 +270,11 @@ def test_connect_with_deflate_against_aiohttp(probe):
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
-        (silent, ("timeout",)),
-        (closes_at_once, ("failed in phase upgrade: ",)),
+        pytest.param(silent, ("timeout",), marks=pytest.mark.long),
+        pytest.param(closes_at_once, ("failed in phase upgrade: ",), marks=pytest.mark.long),
         (says(close_frame(1011, b"not today")), ("1011", "not today")),
         (says(b"\x81\x02\xff\xff"), ("protocol error",)),
-        (says(text("x" * 3000)), ("x" * 500,)),
+        pytest.param(says(text("x" * 3000)), ("x" * 500,), marks=pytest.mark.long),
         (says(text("\x1b[31mred\x07")), ("red",)),
     ],
 )
@@ -288,6 +291,7 @@ def test_connect_tells_each_kind_of_failure(probe, behaviour, words):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.long
 def test_connect_to_nothing_and_to_nonsense(probe):
     done = probe("connect", f"ws://127.0.0.1:{free_port()}/")
     assert done.code == 1, done.told
@@ -300,6 +304,7 @@ def test_connect_to_nothing_and_to_nonsense(probe):
         assert probe("connect", "ws://127.0.0.1:9/", *words).code == 2
 
 
+@pytest.mark.long
 def test_connect_over_tls_tells_version_and_certificate(probe, tmp_path):
     ca = trustme.CA()
     import ssl  # noqa: PLC0415 -- for this test alone
@@ -320,6 +325,7 @@ def test_connect_over_tls_tells_version_and_certificate(probe, tmp_path):
         assert probe("connect", url, "--ca", tmp_path / "none.pem").code == 2
 
 
+@pytest.mark.long
 def test_connect_by_the_name_of_an_endpoint(probe, chat):
     target = probe.target(f"ws://127.0.0.1:{chat}/here", dialect="agent_events", more=MINT)
     done = probe("connect", "main", "-t", target, "--present", "bearer", "--for", "100ms")
@@ -388,7 +394,14 @@ def test_a_taken_port_and_an_unknown_defect_are_told(probe):
 
 
 @pytest.mark.parametrize(
-    "verb", ["run", "check", "report", "list", "validate", "schema", "token", "connect", "lab"]
+    "verb",
+    [
+        "run",
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in ["check", "report", "list", "validate", "schema", "token", "connect", "lab"]
+        ),
+    ],
 )
 def test_every_verb_has_its_help(probe, verb):
     told = ok(probe(verb, "--help"))

@@ -141,6 +141,7 @@ def test_a_healthy_lab_with_few_restarts_is_inconclusive_and_says_how_many(probe
     check_against_ledger(done)
 
 
+@pytest.mark.long
 def test_a_healthy_lab_passes_where_few_restarts_suffice(probe):
     probe.scenario(QUICK)
     done = probe.fit_run("small", "--restarts", "4", target="lab")
@@ -154,7 +155,7 @@ def test_a_healthy_lab_passes_where_few_restarts_suffice(probe):
     [
         ("cold_start_1011", {"connect.accepted_then_closed"}, "1011"),
         ("cold_start_hang", {"connect.accepted_then_silent"}, "101"),
-        ("cold_start_drop", {"connect.dropped"}, "drop"),
+        pytest.param("cold_start_drop", {"connect.dropped"}, "drop", marks=pytest.mark.long),
     ],
 )
 def test_a_cold_start_defect_is_named(probe, defect, codes, quote):
@@ -183,10 +184,11 @@ def test_health_that_lies_is_named(probe):
     more = strict("readiness_gap", "100ms")
     done = quick(probe, *more, "--restarts", "2", "--defect", "health_lies")
     assert done.codes == {"restart.health_lies"}, done.told
-    assert done.code == (1 if done.verdict["fitness"]["fit"] else 3), done.told
+    assert done.code == 1, done.told  # its intervals hold on a busy machine too
     check_against_ledger(done)
 
 
+@pytest.mark.long
 def test_a_slow_boot_is_named(probe):
     more = strict("recovery", "900ms")
     done = quick(probe, *more, "--restarts", "2", "--defect", "slow_boot=1s")

@@ -60,21 +60,22 @@ def kill_and_check(probe, delay_s):
     process.communicate()
     if pid := lab_pid(folder):
         until(lambda: not is_running(pid), within_s=10)
-    done = probe("check", folder)
+    done = probe("check", folder, "--json")
     assert done.code not in (0, 5), done.told
-    assert "incomplete" in done.out, done.told
-    assert "PASS" not in done.out.split("\n")[0]
-    again = json.loads(probe("check", folder, "--json").out)
+    again = json.loads(done.out)
     assert again["complete"] is False
     assert again["verdict"] in ("INCONCLUSIVE", "FAIL", "INVALID")
-    return again
+    return folder
 
 
 def test_a_killed_run_can_be_judged_and_leaves_no_lab(probe):
     probe.scenario(LONG)
     chance = random.Random(5)
     for _ in range(3):
-        kill_and_check(probe, chance.uniform(0, 2))
+        folder = kill_and_check(probe, chance.uniform(0, 2))
+    done = probe("check", folder)
+    assert "incomplete" in done.out, done.told
+    assert "PASS" not in done.out.split("\n")[0]
 
 
 @pytest.mark.long
@@ -123,7 +124,7 @@ def test_a_second_ctrl_c_is_fine_too(probe, later_s):
     assert not is_running(lab_pid(folder))
 
 
-@pytest.mark.parametrize("when", [0.0, 0.2])
+@pytest.mark.parametrize("when", [0.0, pytest.param(0.2, marks=pytest.mark.long)])
 def test_ctrl_c_at_the_start(probe, when):
     probe.scenario(HOLDING)
     process, folder = started(probe)
@@ -171,6 +172,7 @@ timeout = "60s"
     check_interrupted(probe, done)
 
 
+@pytest.mark.long
 def test_sigterm_is_as_good_as_ctrl_c(probe):
     probe.scenario(LONG)
     process, _ = started(probe)
@@ -179,7 +181,13 @@ def test_sigterm_is_as_good_as_ctrl_c(probe):
     check_interrupted(probe, probe.finish(process, within_s=8))
 
 
-@pytest.mark.parametrize("script", [LONG.replace("30s", "3s"), HOLDING.replace("30s", "3s")])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(LONG.replace("30s", "3s"), marks=pytest.mark.long),
+        HOLDING.replace("30s", "3s"),
+    ],
+)
 def test_a_lab_that_dies_is_an_error_and_never_a_pass(probe, script):
     probe.scenario(script)
     process, folder = started(probe)

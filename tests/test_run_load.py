@@ -82,6 +82,7 @@ def test_open_load_is_launched_at_its_intended_times(probe):
     assert done.code in (0, 3), done.told
 
 
+@pytest.mark.long
 def test_the_same_seed_is_the_same_plan_and_another_is_not(probe):
     probe.scenario(stage('shape = { rate = "30/s", lasts = "1s" }'))
     offsets = []
@@ -118,6 +119,7 @@ def test_closed_load_leaves_when_the_curve_says(probe):
     assert done.code in (0, 3), done.told
 
 
+@pytest.mark.long
 def test_the_ceiling_on_clients_is_held_and_told(probe):
     # Each takes a second to end, and twenty want in within two seconds.
     with Server(slow_close(0.7)) as server:
@@ -364,6 +366,7 @@ scenario = {
     assert (history.sessions["done"] > 0).all()
 
 
+@pytest.mark.long
 def test_every_dial_has_its_end_also_when_patience_ends(probe):
     population = """
 shape = { clients = 4 }
@@ -382,7 +385,7 @@ script = [{ do = "connect", ready = false }, { do = "await", event = "error", wi
     assert done.verdict["verdict"] == "INCONCLUSIVE", done.told
 
 
-@pytest.mark.parametrize("word", ["nothing", "wrong"])
+@pytest.mark.parametrize("word", ["nothing", pytest.param("wrong", marks=pytest.mark.long)])
 def test_clients_that_never_get_in_are_no_latency(probe, word):
     with Server(silent) as server:
         port = free_port() if word == "nothing" else server.port

@@ -171,21 +171,33 @@ def refused(probe, *words, env=None):
     ("words", "said"),
     [
         (("run", "smok"), ("scenario", "smoke")),
-        (("run", "smoke", "-t", "stagin"), ("target", "staging")),
+        pytest.param(
+            ("run", "smoke", "-t", "stagin"), ("target", "staging"), marks=pytest.mark.long
+        ),
         (("run", "smoke", "--set", "stages.users.patient=1s"), ("patience",)),
-        (("run", "smoke", "--set", "stages.user.patience=1s"), ("users",)),
+        pytest.param(
+            ("run", "smoke", "--set", "stages.user.patience=1s"), ("users",), marks=pytest.mark.long
+        ),
         (("run", "smoke", "--set", "stages.users.populations.user.retry=true"), ("users",)),
-        (("run", "smoke", "--set", "stages.users.patience=soon"), ("patience", "soon")),
-        (("run", "smoke", "--set", "nonsense"), ("--set",)),
+        pytest.param(
+            ("run", "smoke", "--set", "stages.users.patience=soon"),
+            ("patience", "soon"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(("run", "smoke", "--set", "nonsense"), ("--set",), marks=pytest.mark.long),
         (("run", "smoke", "--defect", "cold_start_1011", "-t", "plain"), ("--defect",)),
         (("run", "smoke", "--restarts", "3"), ("--restarts",)),
-        (("run", "cold_start", "--restarts", "0"), ("--restarts",)),
+        pytest.param(
+            ("run", "cold_start", "--restarts", "0"), ("--restarts",), marks=pytest.mark.long
+        ),
         (("run", "cold_start", "-t", "plain"), ("restart",)),
-        (("run", "smoke", "--no-such-option"), ("--no-such-option",)),
+        pytest.param(
+            ("run", "smoke", "--no-such-option"), ("--no-such-option",), marks=pytest.mark.long
+        ),
         (("run",), ("scenario",)),
-        (("runn",), ("runn",)),
+        pytest.param(("runn",), ("runn",), marks=pytest.mark.long),
         (("check", "no-such-run"), ("no-such-run",)),
-        (("report", "no-such-run"), ("no-such-run",)),
+        pytest.param(("report", "no-such-run"), ("no-such-run",), marks=pytest.mark.long),
     ],
 )
 def test_a_mistake_is_named_with_what_would_be_right(probe, words, said):
@@ -215,7 +227,13 @@ VARIABLES = {
 }
 
 
-@pytest.mark.parametrize("missing", VARIABLES)
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "PROBE_JWT_KEY",
+        *(pytest.param(each, marks=pytest.mark.long) for each in list(VARIABLES)[:2]),
+    ],
+)
 def test_a_missing_variable_is_named_and_nothing_stands_in_for_it(probe, missing):
     env = {name: value for name, value in VARIABLES.items() if name != missing}
     told = refused(probe, "run", "smoke", "-t", "local", env=env)
@@ -264,8 +282,8 @@ def test_a_key_that_is_too_short_is_told_without_it(probe):
     "more",
     [
         '[tls]\nca_file = "nowhere.pem"',
-        '[tls]\nclient_key = "nowhere.pem"',
-        '[network]\nproxy = "socks5://127.0.0.1:9"',
+        pytest.param('[tls]\nclient_key = "nowhere.pem"', marks=pytest.mark.long),
+        pytest.param('[network]\nproxy = "socks5://127.0.0.1:9"', marks=pytest.mark.long),
         '[auth]\nsource = "csv"\nfile = "nowhere.csv"\nuser = "user"\ntoken = "token"',
     ],
 )

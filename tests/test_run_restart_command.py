@@ -143,6 +143,7 @@ def test_a_command_that_fails_is_quoted(probe, service):
     broken(probe, service, words, "ended with 7", "no such host: db")
 
 
+@pytest.mark.long
 def test_a_command_that_hangs_is_killed_with_its_children(probe, service):
     script = (
         "import subprocess, sys, time; "
@@ -166,6 +167,7 @@ def test_a_missing_program_is_named(probe, service):
     broken(probe, service, ["./no-such-program"], "no-such-program: No such file")
 
 
+@pytest.mark.long
 def test_a_service_that_does_not_come_back_is_told(probe, service):
     broken(probe, service, ["true"], "backend was not healthy within")
 
@@ -181,6 +183,7 @@ def test_a_missing_variable_of_the_command_is_named_where_it_is_needed(probe, se
     assert done.code == 0, done.told
 
 
+@pytest.mark.long
 def test_ctrl_c_during_a_restart(probe, service):
     probe.scenario(SCENARIO)
     name = target(probe, service, [sys.executable, "-c", "import time; time.sleep(60)"], "50s")

@@ -107,7 +107,13 @@ def run(probe, kind, auth, *, env=None, words=(), more=""):
     return done, tokens
 
 
-@pytest.mark.parametrize("kind", ["body", "reason", "message", "first"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["body", *(pytest.param(each, marks=LONG) for each in ("reason", "message", "first"))],
+)
 def test_minted_tokens_that_a_server_echoes(probe, kind):
     done, tokens = run(probe, kind, 'source = "mint"\nkey = "${PROBE_KEY}"', env={"PROBE_KEY": KEY})
     check_clean(done, [*tokens, KEY])
@@ -116,8 +122,15 @@ def test_minted_tokens_that_a_server_echoes(probe, kind):
     assert b"jwt.xxx" in stored or b"jwt.xx" in stored
 
 
-@pytest.mark.parametrize("kind", ["body", "reason", "message", "first"])
-@pytest.mark.parametrize("source", ["env", "csv"])
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("csv", "message"),
+        ("env", "first"),
+        *(pytest.param("csv", each, marks=LONG) for each in ("body", "reason", "first")),
+        *(pytest.param("env", each, marks=LONG) for each in ("body", "reason", "message")),
+    ],
+)
 def test_opaque_tokens_and_passwords_that_a_server_echoes(probe, kind, source):
     tokens = [f"pw{n}-Zt8vQ2mLx{n}RkY5hW{n}" for n in range(40)]
     auth, env = 'source = "env"\ntoken = "${PROBE_TOKEN}"', {"PROBE_TOKEN": tokens[0]}
@@ -159,7 +172,7 @@ password = "${PROBE_LAB_SECRET}"
     assert b"eyJ" not in everything
 
 
-@pytest.mark.parametrize("kind", ["jwt", "opaque"])
+@pytest.mark.parametrize("kind", ["opaque", pytest.param("jwt", marks=LONG)])
 def test_fetched_tokens_and_what_fetched_them(probe, kind):
     given: list[str] = []
     secret = "cs-9fQzP2-client-secret-Lw8"
@@ -332,6 +345,7 @@ scenario = {
     check_clean(done, [f"pw{n}-Zt8vQ2mLx{n}RkY5hW{n}" for n in range(3)])
 
 
+@pytest.mark.long
 def test_a_message_that_cuts_a_token_in_the_middle_of_its_own(probe):
     """The stored head is cut at its cap, and what is left is masked all the same."""
 
@@ -352,6 +366,7 @@ def test_a_message_that_cuts_a_token_in_the_middle_of_its_own(probe):
     check_clean(done, [token])
 
 
+@pytest.mark.long
 def test_other_commands_print_no_token_either(probe):
     env = {"PROBE_KEY": KEY, "PROBE_TOKEN": "Zq81-opaque-token-of-a-user-LmN5"}
     probe.write("scenarios/dialects/every.toml", DIALECT)

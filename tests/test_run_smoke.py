@@ -87,22 +87,30 @@ def again_by_report(probe, done):
 
 
 def test_json_prints_verdict_json_and_nothing_else(probe):
-    done = probe.run("smoke", *SHORT, "--json", target="lab")
+    probe.scenario(ONE)
+    done = probe.run("small", "--json", target="lab")
     assert done.out.encode() == (done.folder / "verdict.json").read_bytes()
     assert "embedded lab" in done.err
-    quiet = probe.run("smoke", *SHORT, "--json", "-q", target="lab")
+
+
+def test_quiet_prints_nothing(probe):
+    probe.scenario(ONE)
+    done = probe.run("small", "-q", target="lab")
+    assert (done.out, done.err) == ("", "")
+    assert done.code == {"PASS": 0, "INCONCLUSIVE": 3, "INVALID": 4}[done.verdict["verdict"]]
+    quiet = probe.run("small", "--json", "-q", target="lab")
     assert quiet.out.encode() == (quiet.folder / "verdict.json").read_bytes()
     assert quiet.err == ""
 
 
-def test_quiet_prints_nothing(probe):
-    done = probe.run("smoke", *SHORT, "-q", target="lab")
-    assert (done.out, done.err) == ("", "")
-    assert done.code == 3  # too few clients to say more
-    assert done.verdict["verdict"] == "INCONCLUSIVE"
-
-
-@pytest.mark.parametrize("how", ["option", "variable", "dumb", "colours"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "option",
+        "colours",
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("variable", "dumb")),
+    ],
+)
 def test_on_a_terminal_no_colour_means_no_escape_code(probe, how):
     with Server(echo) as server:
         target = probe.target(f"ws://127.0.0.1:{server.port}/")

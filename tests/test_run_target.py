@@ -74,7 +74,7 @@ def test_nothing_listens(probe):
     fails_with(done, "target.refused")
 
 
-@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("gate", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_silence_after_tcp(probe, gate):
     with Server(silent) as server:
         done = run(probe, f"ws://127.0.0.1:{server.port}/", gate=gate)
@@ -83,7 +83,7 @@ def test_silence_after_tcp(probe, gate):
         assert "connect.no_answer" in done.codes
 
 
-@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("gate", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_tcp_that_ends_at_once(probe, gate):
     with Server(closes_at_once) as server:
         done = run(probe, f"ws://127.0.0.1:{server.port}/", gate=gate)
@@ -146,6 +146,7 @@ def test_tls_of_a_known_authority_passes_and_of_another_name_does_not(probe):
     fails_with(done, "target.tls_failed")
 
 
+@pytest.mark.long
 def test_plain_text_at_a_tls_port_and_tls_at_a_plain_one(probe):
     _, context = contexts()
     with Server(echo, context) as server:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from probe.clock import now_ns
-from probe.engine.client import Client, SessionOver
+from probe.engine.client import Client
+from probe.engine.line import SessionOver
 from probe.history.records import Kind
 from probe.model import script as steps
 from probe.model.script import steps_of
