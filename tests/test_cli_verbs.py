@@ -49,7 +49,7 @@ def ok(done):
 def test_list_tells_what_there_is_and_where_it_is(probe):
     probe.scenario('[stages.a]\nactivity = "preflight"\n', name="mine")
     probe.write("scenarios/broken.toml", "this is = = not TOML\n")
-    told = ok(probe("list"))
+    told = ok(probe.inside("list"))
     for name in ("cold_start", "smoke", "mine", "lab", "staging", "plain", "agent_events"):
         assert re.search(rf"^{name}\b", told, re.MULTILINE), told
     assert "scenarios/mine.toml" in told
@@ -58,19 +58,18 @@ def test_list_tells_what_there_is_and_where_it_is(probe):
         assert "…" not in line, "a path that is cut is no path"
 
 
-@pytest.mark.long
 def test_what_is_nearest_wins_and_is_told(probe):
     probe.write("scenarios/smoke.toml", 'title = "Ours"\n[stages.a]\nactivity = "preflight"\n')
-    told = ok(probe("list"))
+    told = ok(probe.inside("list"))
     assert "Ours" in told
-    assert "Ours" in ok(probe("run", "smoke", "-t", "lab", "--dry-run"))
+    assert "Ours" in ok(probe.inside("run", "smoke", "-t", "lab", "--dry-run"))
 
 
 # --- validate ---
 
 
 def test_validate_finds_every_mistake_at_once(probe):
-    assert ok(probe("validate")).count("ok ") >= 7
+    assert ok(probe.inside("validate")).count("ok ") >= 7
     probe.write(
         "scenarios/bad.toml",
         """
@@ -86,14 +85,14 @@ shape = { rate = "5/s", clients = 3 }
     )
     probe.write("scenarios/targets/bad.toml", 'title = "Bad"\n[endpoints.main]\nurl = "http://a"\n')
     probe.write("scenarios/dialects/bad.toml", 'title = "Bad"\n')
-    done = probe("validate", "scenarios/bad.toml", "scenarios/targets/bad.toml",
+    done = probe.inside("validate", "scenarios/bad.toml", "scenarios/targets/bad.toml",
                  "scenarios/dialects/bad.toml", "smoke")  # fmt: skip
     assert done.code == 2, done.told
     for part in ("targett", "lod", "load", "soon", "stages.two.populations.p.shape",
                  "endpoints.main.url", "dialect", "present"):  # fmt: skip
         assert part in done.err, part
     assert "smoke" in done.out
-    assert probe("validate").code == 2
+    assert probe.inside("validate").code == 2
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ shape = { rate = "5/s", clients = 3 }
 )
 def test_validate_needs_no_variable(probe, auth):
     probe.target("${PROBE_WS_URL}", more=f"[auth]\n{auth}\n")
-    assert "service" in ok(probe("validate", "service"))
+    assert "service" in ok(probe.inside("validate", "service"))
 
 
 # --- schema ---
@@ -117,14 +116,14 @@ def test_validate_needs_no_variable(probe, auth):
 
 @pytest.mark.parametrize("which", ["scenario", "target", "dialect", "verdict"])
 def test_schema_is_a_json_schema_that_knows_our_own_files(probe, which):
-    schema = json.loads(ok(probe("schema", which)))
+    schema = json.loads(ok(probe.inside("schema", which)))
     assert "properties" in schema or "$ref" in schema
     folder = {"scenario": PACKAGE, "target": PACKAGE / "targets", "dialect": PACKAGE / "dialects"}
     known = json.dumps(schema)
     for path in folder[which].glob("*.toml") if which in folder else ():
         for key in tomllib.loads(path.read_text()):
             assert f'"{key}"' in known
-    assert probe("schema", "nothing").code == 2
+    assert probe.inside("schema", "nothing").code == 2
 
 
 # --- token ---
@@ -132,19 +131,19 @@ def test_schema_is_a_json_schema_that_knows_our_own_files(probe, which):
 
 def test_token_is_told_and_shown_only_when_asked(probe):
     target = probe.target("ws://127.0.0.1:9/", more=MINT)
-    told = ok(probe("token", "-t", target, "--index", "3"))
+    told = ok(probe.inside("token", "-t", target, "--index", "3"))
     assert "probe-3" in told
     assert "HS256" in told
     assert "eyJ" not in told
     assert KEY not in told
-    shown = ok(probe("token", "-t", target, "--index", "3", "--show")).strip()
+    shown = ok(probe.inside("token", "-t", target, "--index", "3", "--show")).strip()
     claims = jwt.decode(shown, KEY, ["HS256"], audience="you", issuer="me")
     assert claims["sub"] == "probe-3"
 
 
 def test_token_without_a_source_or_a_lab(probe):
-    assert probe("token", "-t", "lab").code == 2
-    assert "(not told)" in ok(probe("token", "-t", probe.target("ws://127.0.0.1:9/")))
+    assert probe.inside("token", "-t", "lab").code == 2
+    assert "(not told)" in ok(probe.inside("token", "-t", probe.target("ws://127.0.0.1:9/")))
 
 
 def test_a_token_endpoint_that_refuses_is_an_error_in_one_line(probe):
@@ -160,7 +159,7 @@ url = "http://127.0.0.1:{server.port}/t"
 client_id = "a"
 client_secret = "secret-of-some-length"
 """
-        done = probe("token", "-t", probe.target("ws://127.0.0.1:9/", more=auth))
+        done = probe.inside("token", "-t", probe.target("ws://127.0.0.1:9/", more=auth))
     assert done.code not in (0, 2), done.told
     assert "403" in done.err
     assert "Traceback" not in done.err
@@ -228,6 +227,7 @@ def test_connect_without_a_chosen_subprotocol_says_what_browsers_do(probe):
     assert "a browser fails this connection" in " ".join(done.out.split())
 
 
+@pytest.mark.long
 def test_connect_with_deflate_against_aiohttp(probe):
     async def main():
         async def handler(request):
@@ -350,6 +350,7 @@ def test_ctrl_c_ends_a_connect(probe, chat):
 # --- lab ---
 
 
+@pytest.mark.long
 def test_the_lab_by_hand_is_spoken_to_as_it_says(probe):
     listed = json.loads(ok(probe("lab", "--list-defects")))
     assert {"cold_start_1011", "health_lies", "slow_boot"} <= {row["name"] for row in listed}
@@ -404,6 +405,6 @@ def test_a_taken_port_and_an_unknown_defect_are_told(probe):
     ],
 )
 def test_every_verb_has_its_help(probe, verb):
-    told = ok(probe(verb, "--help"))
+    told = ok(probe.inside(verb, "--help"))
     assert "Usage:" in told
     assert verb in told

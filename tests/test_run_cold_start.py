@@ -35,7 +35,7 @@ title = "Agents whose clients give up after a second"
 subprotocols = ["jwt-auth", "jwt.{token}"]
 [ready]
 event = "connection_ready"
-within = "1s"
+within = "600ms"
 """
 LAB = """
 title = "Lab"

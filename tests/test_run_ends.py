@@ -60,7 +60,7 @@ def kill_and_check(probe, delay_s):
     process.communicate()
     if pid := lab_pid(folder):
         until(lambda: not is_running(pid), within_s=10)
-    done = probe("check", folder, "--json")
+    done = probe.inside("check", folder, "--json")
     assert done.code not in (0, 5), done.told
     again = json.loads(done.out)
     assert again["complete"] is False
@@ -72,8 +72,8 @@ def test_a_killed_run_can_be_judged_and_leaves_no_lab(probe):
     probe.scenario(LONG)
     chance = random.Random(5)
     for _ in range(3):
-        folder = kill_and_check(probe, chance.uniform(0, 2))
-    done = probe("check", folder)
+        folder = kill_and_check(probe, chance.uniform(0, 1.2))
+    done = probe.inside("check", folder)
     assert "incomplete" in done.out, done.told
     assert "PASS" not in done.out.split("\n")[0]
 
@@ -93,7 +93,7 @@ def check_interrupted(probe, done):
     assert done.verdict["verdict"] in ("INCONCLUSIVE", "INVALID")
     assert "interrupted" in done.out
     assert "Traceback" not in done.err
-    again = probe("check", done.folder, "--json")
+    again = probe.inside("check", done.folder, "--json")
     assert again.code == 130
     assert again.out.encode() == (done.folder / "verdict.json").read_bytes()
 
@@ -110,7 +110,8 @@ def test_ctrl_c_ends_a_run_in_order(probe):
     assert done.summary["counts"]["clients"] > 5
 
 
-@pytest.mark.parametrize("later_s", [0.05, pytest.param(0.6, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("later_s", [0.05, 0.6])
 def test_a_second_ctrl_c_is_fine_too(probe, later_s):
     probe.scenario(HOLDING)
     process, folder = started(probe)
@@ -124,7 +125,8 @@ def test_a_second_ctrl_c_is_fine_too(probe, later_s):
     assert not is_running(lab_pid(folder))
 
 
-@pytest.mark.parametrize("when", [0.0, pytest.param(0.2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("when", [0.0, 0.2])
 def test_ctrl_c_at_the_start(probe, when):
     probe.scenario(HOLDING)
     process, folder = started(probe)
@@ -181,6 +183,7 @@ def test_sigterm_is_as_good_as_ctrl_c(probe):
     check_interrupted(probe, probe.finish(process, within_s=8))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "script",
     [
@@ -200,7 +203,7 @@ def test_a_lab_that_dies_is_an_error_and_never_a_pass(probe, script):
     assert done.verdict["verdict"] != "PASS"
     assert "lab died" in done.out + done.err, done.told
     assert "Traceback" not in done.err
-    again = probe("check", folder, "--json")
+    again = probe.inside("check", folder, "--json")
     assert again.out.encode() == (folder / "verdict.json").read_bytes()
 
 

@@ -135,6 +135,7 @@ def test_the_ceiling_on_clients_is_held_and_told(probe):
     assert done.code in (0, 3), done.told
 
 
+@pytest.mark.long
 def test_a_client_over_the_ceiling_is_recorded_and_not_let_go(probe):
     with Server(slow_close(1.5)) as server:
         done, history = run(
@@ -297,6 +298,7 @@ def test_an_event_from_before_a_question_is_no_answer_to_it(probe):
     assert b"no first" in history.text(history.sessions["why"][0])
 
 
+@pytest.mark.long
 def test_runs_whose_events_come_twice_late_or_not_at_all(probe):
     probe.write("scenarios/dialects/events.toml", EVENTS)
     kinds = iter(["good", "twice", "late", "order", "cut", "foreign"] * 2)
@@ -339,6 +341,7 @@ def test_runs_whose_events_come_twice_late_or_not_at_all(probe):
     assert done.summary["events"]["load"]["complete"] == 1
 
 
+@pytest.mark.long
 def test_a_script_without_a_wait_does_not_hold_the_loop(probe):
     # Python, since a script of no steps is refused.
     path = probe.write(

@@ -44,8 +44,8 @@ scenario = Scenario.model_validate({
 
 def test_a_python_scenario_is_played_and_judged_without_its_file(probe):
     path = probe.write("scenarios/by_hand.py", SCENARIO)
-    assert "by_hand" in probe("list").out
-    assert probe("validate", "by_hand").code == 0
+    assert "by_hand" in probe.inside("list").out
+    assert probe.inside("validate", "by_hand").code == 0
     done = probe.run("by_hand", target="lab")
     assert done.code in (0, 3), done.told
     history = History.open(done.folder / "history")
@@ -84,7 +84,7 @@ def test_a_python_scenario_is_played_and_judged_without_its_file(probe):
 )
 def test_a_broken_python_scenario_is_a_usage_error(probe, body, said):
     probe.write("scenarios/broken.py", body + "\n")
-    done = probe.run("broken", target="lab")
+    done = probe.inside("run", "broken", "-t", "lab", "--out", probe.results)
     assert done.code == 2, done.told
     assert said in done.err
     assert "Traceback" not in done.err
@@ -93,7 +93,7 @@ def test_a_broken_python_scenario_is_a_usage_error(probe, body, said):
 
 def test_set_does_not_reach_into_python(probe):
     probe.write("scenarios/by_hand.py", SCENARIO)
-    done = probe.run("by_hand", "--set", "stages.load.trials=2", target="lab")
+    done = probe.inside("run", "by_hand", "--set", "stages.load.trials=2", "-t", "lab")
     assert done.code == 2, done.told
     assert "--set" in done.err
 

@@ -159,7 +159,7 @@ def test_dry_run_shows_the_plan_and_opens_nothing(probe, monkeypatch, no_sockets
 
 
 def refused(probe, *words, env=None):
-    done = probe(*words, env=env)
+    done = probe.inside(*words, env=env)
     assert done.code == 2, done.told
     assert done.out == ""
     assert "Traceback" not in done.err
@@ -216,7 +216,7 @@ def test_an_unknown_defect_is_refused_with_the_nearest_name(probe):
 def test_where_ci_is_set_the_target_is_named(probe):
     assert "--target" in refused(probe, "run", "smoke", env={"CI": "true"})
     assert "--target" in refused(probe, "run", "smoke", "--dry-run", env={"CI": "1"})
-    done = probe("run", "smoke", "--dry-run", "-t", "lab", env={"CI": "true"})
+    done = probe.inside("run", "smoke", "--dry-run", "-t", "lab", env={"CI": "true"})
     assert done.code == 0, done.told
 
 
@@ -253,11 +253,11 @@ def test_all_missing_variables_are_named_at_once(probe):
 def test_dot_env_is_read_and_the_environment_wins_over_it(probe):
     lines = [f'export {name}="{value}"' for name, value in VARIABLES.items()]
     probe.write(".env", "# a comment\n\n" + "\n".join(lines) + "\n")
-    done = probe("run", "smoke", "-t", "local", "--dry-run")
+    done = probe.inside("run", "smoke", "-t", "local", "--dry-run")
     assert done.code == 0, done.told
     assert "ws://127.0.0.1:9/ws" in done.out
     env = {"PROBE_WS_URL": "ws://127.0.0.1:10/other"}
-    done = probe("run", "smoke", "-t", "local", "--dry-run", env=env)
+    done = probe.inside("run", "smoke", "-t", "local", "--dry-run", env=env)
     assert "ws://127.0.0.1:10/other" in done.out
     assert ":9/ws" not in done.out
     # An empty one in the environment wins as well, and is missing.
@@ -291,7 +291,7 @@ def test_files_and_addresses_that_cannot_be_used_are_usage_errors(probe, more):
     probe.scenario(LOAD)
     for scheme in ("ws", "wss"):
         target = probe.target(f"{scheme}://127.0.0.1:9/", more=more)
-        done = probe.run("small", target=target)
+        done = probe.inside("run", "small", "-t", target, "--out", probe.results)
         assert done.code == 2, done.told
         assert "Traceback" not in done.err
 

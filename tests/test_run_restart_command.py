@@ -134,10 +134,11 @@ def broken(probe, port, command, *said, within="2s"):
     for part in said:
         assert part in done.out, done.told
     assert "Traceback" not in done.err
-    again = probe("check", done.folder, "--json")
+    again = probe.inside("check", done.folder, "--json")
     assert again.out.encode() == (done.folder / "verdict.json").read_bytes()
 
 
+@pytest.mark.long
 def test_a_command_that_fails_is_quoted(probe, service):
     words = [sys.executable, "-c", "print('no such host: db'); raise SystemExit(7)"]
     broken(probe, service, words, "ended with 7", "no such host: db")
@@ -175,11 +176,11 @@ def test_a_service_that_does_not_come_back_is_told(probe, service):
 def test_a_missing_variable_of_the_command_is_named_where_it_is_needed(probe, service):
     probe.scenario(SCENARIO)
     name = target(probe, service, ["${PROBE_RESTART}"])
-    done = probe.run("small", target=name)
+    done = probe.inside("run", "small", "-t", name)
     assert done.code == 2, done.told
     assert "PROBE_RESTART" in done.err
     # A scenario that restarts nothing does not need it.
-    done = probe.run("smoke", "--dry-run", target=name)
+    done = probe.inside("run", "smoke", "--dry-run", "-t", name)
     assert done.code == 0, done.told
 
 

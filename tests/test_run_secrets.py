@@ -126,7 +126,7 @@ def test_minted_tokens_that_a_server_echoes(probe, kind):
     ("source", "kind"),
     [
         ("csv", "message"),
-        ("env", "first"),
+        pytest.param("env", "first", marks=LONG),
         *(pytest.param("csv", each, marks=LONG) for each in ("body", "reason", "first")),
         *(pytest.param("env", each, marks=LONG) for each in ("body", "reason", "message")),
     ],

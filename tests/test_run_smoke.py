@@ -70,20 +70,20 @@ def again_by_check(probe, done):
     code = probe("check", done.folder, "--json")
     assert code.out.encode() == before
     assert code.code == done.code
-    assert probe("check", "latest", "--out", probe.results, "-q").out == ""
+    assert probe.inside("check", "latest", "--out", probe.results, "-q").out == ""
 
 
 def again_by_report(probe, done):
     for form, file in (("json", "verdict.json"), ("junit", "junit.xml"), ("markdown", "report.md")):
-        told = probe("report", done.folder, "--format", form)
+        told = probe.inside("report", done.folder, "--format", form)
         assert told.code == 0
         assert told.out == (done.folder / file).read_text()
     before = {name: (done.folder / name).read_bytes() for name in ("verdict.json", "report.md")}
     for name in before:
         (done.folder / name).unlink()
-    assert probe("report", done.folder, "--write").code == 0
+    assert probe.inside("report", done.folder, "--write").code == 0
     assert {name: (done.folder / name).read_bytes() for name in before} == before
-    assert "PASS (embedded lab)" in probe("report", done.folder).out
+    assert "PASS (embedded lab)" in probe.inside("report", done.folder).out
 
 
 def test_json_prints_verdict_json_and_nothing_else(probe):
@@ -98,6 +98,11 @@ def test_quiet_prints_nothing(probe):
     done = probe.run("small", "-q", target="lab")
     assert (done.out, done.err) == ("", "")
     assert done.code == {"PASS": 0, "INCONCLUSIVE": 3, "INVALID": 4}[done.verdict["verdict"]]
+
+
+@pytest.mark.long
+def test_quiet_with_json_prints_that_alone(probe):
+    probe.scenario(ONE)
     quiet = probe.run("small", "--json", "-q", target="lab")
     assert quiet.out.encode() == (quiet.folder / "verdict.json").read_bytes()
     assert quiet.err == ""
@@ -107,8 +112,7 @@ def test_quiet_prints_nothing(probe):
     "how",
     [
         "option",
-        "colours",
-        *(pytest.param(each, marks=pytest.mark.long) for each in ("variable", "dumb")),
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("colours", "variable", "dumb")),
     ],
 )
 def test_on_a_terminal_no_colour_means_no_escape_code(probe, how):
@@ -203,5 +207,5 @@ shape = { clients = 3 }
     assert len(later) == 4
     assert {check["verdict"] for check in later} == {"SKIPPED"}
     assert "target.refused" in done.codes
-    again = probe("check", done.folder, "--json")
+    again = probe.inside("check", done.folder, "--json")
     assert again.out.encode() == (done.folder / "verdict.json").read_bytes()

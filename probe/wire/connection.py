@@ -21,7 +21,7 @@ their texts are to be kept, so rows are not strictly in order of time.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from websockets.frames import Frame, Opcode
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from probe.redact import Redactor
     from probe.wire.deadlines import Deadline, Wheel
     from probe.wire.ends import Limits, Listener
-    from probe.wire.opening import Opening
 
 REASON_BYTES_MAX: Final = 123
 PONG_BACKLOG_MAX: Final = 1024 * 1024
@@ -49,6 +48,24 @@ _RECEIVED: Final = 1
 _PROTOCOL_ERROR: Final = 1002
 _NO_CODE: Final = 1005
 _TOO_BIG: Final = 1009
+
+
+class Before(Protocol):
+    """What works in a connection's place until the 101 (`opening.Opening`)."""
+
+    expired: bool
+
+    def connected(self, stamp: int, transport: asyncio.Transport) -> None:
+        """TCP stands."""
+
+    def read(self, stamp: int, data: bytes) -> None:
+        """Bytes of an answer."""
+
+    def dropped(self, stamp: int, error: Exception | None) -> None:
+        """TCP has ended."""
+
+    def settle(self, *, kept: bool) -> None:
+        """The attempt is decided; `kept`: the request is worth its bytes as a text."""
 
 
 class Connection(asyncio.Protocol):
@@ -98,7 +115,7 @@ class Connection(asyncio.Protocol):
         self.op = op
         self.redactor = redactor
         self.opened_ns = 0
-        self.opening: Opening | None = None
+        self.opening: Before | None = None
         self.outlet: Outlet | None = None
         self.phase = Phase.RESOLVE
         self.end: End | None = None
