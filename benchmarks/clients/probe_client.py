@@ -116,21 +116,21 @@ class ProbeClient:
         self._waiting.append((session, connection))
         if not self._launching:
             self._launching = True
-            self._launch()
+            self._keep = self._loop.create_task(self._launch())
         await upgraded
         return connection
 
-    def _launch(self) -> None:
-        """Launch what is waiting, a few in each turn of the loop, as the engine does."""
+    async def _launch(self) -> None:
+        """A few in each turn of the loop, as the engine does."""
         assert self._site is not None
-        for _ in range(min(len(self._waiting), PER_TURN)):
-            session, connection = self._waiting.popleft()
-            task = self._loop.create_task(play(self._site, self._part, connection, session))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self._launching = bool(self._waiting)
-        if self._launching:
-            self._loop.call_soon(self._launch)
+        while self._waiting:
+            for _ in range(min(len(self._waiting), PER_TURN)):
+                session, connection = self._waiting.popleft()
+                task = self._loop.create_task(play(self._site, self._part, connection, session))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(0)
+        self._launching = False
 
     @cached_property
     def upgrades(self) -> dict[int, int]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from probe.engine.play import Part
     from probe.engine.site import Site
 
-PER_TURN: Final = 4
+PER_TURN: Final = 2
 _LONGEST_SLEEP_NS: Final = 100_000_000
 
 
