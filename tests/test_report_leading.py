@@ -38,7 +38,7 @@ def test_nothing_is_said_of_what_was_not_measured():
     nobody = {"everybody_in_s": None, "retrying_clients": 0}
     assert said(restarts=[nobody]) == []
     assert said(restarts=[nobody | {"retrying_clients": 2}]) == [
-        "everybody in after a restart: median not seen, from not seen to not seen"
+        "everybody in after a restart: not seen in any of 1"
     ]
 
 

@@ -193,10 +193,14 @@ class Tokens:
         for identity in made.values():
             other = first.setdefault(identity.token, identity.index)
             if other != identity.index:
-                raise AuthError(
-                    f"auth source {self._auth.source}: identities {other} and {identity.index} "
-                    "have the same token; tell them apart (`{n}` in the user or subject), or "
-                    "set `auth.identities` to share on purpose"
+                raise ConfigError(
+                    Problem(
+                        self._origin,
+                        "auth",
+                        f"identities {other} and {identity.index} have the same token",
+                        hint="tell them apart (`{n}` in the user or subject), or set "
+                        "`auth.identities` to share on purpose",
+                    )
                 )
 
     def _too_few_rows(self, clients: int) -> ConfigError:

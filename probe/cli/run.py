@@ -113,8 +113,8 @@ def command(
         sys.stdout.buffer.write(json_bytes(document(judgement)))
     if not quiet:
         show(judgement, screen, folder)
-    if ended.error:
-        screen.print(f"the run was {ended.how}: {ended.error}", markup=False)
+    elif ended.error:
+        sys.stderr.write(f"probe: the run was {ended.how}: {ended.error}\n")
     raise typer.Exit(judgement.exit_code)
 
 

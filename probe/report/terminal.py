@@ -8,6 +8,8 @@ word says already.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -138,7 +140,7 @@ def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
     if not checks:
         page.text("No check was executed: nothing was judged.")
         return
-    ordered = views.worst_first(checks)
+    ordered = _skipped_once(views.worst_first(checks))
     verdict_width = max(len(check.verdict) for check in checks)
     id_width = min(max(len(page.safe(check.id)) for check in checks), page.width * 2 // 5)
     message_width = page.width - verdict_width - id_width - 4
@@ -162,6 +164,19 @@ def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
             page.text(f"... and {_counted(ordered[place:])}")
             return
         page.lines += block
+
+
+def _skipped_once(checks: Sequence[Check]) -> list[Check]:
+    """What was not run for one reason is one line, not as many as it has checks."""
+    alike = Counter(check.message for check in checks if check.verdict is Outcome.SKIPPED)
+    shown: list[Check] = []
+    for check in checks:
+        if check.verdict is not Outcome.SKIPPED or alike[check.message] == 1:
+            shown.append(check)
+        elif number := alike.pop(check.message, 0):
+            name = f"{number} checks, such as {check.id}"
+            shown.append(replace(check, id=name))
+    return shown
 
 
 def _told(check: Check) -> str:

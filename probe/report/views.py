@@ -72,6 +72,9 @@ def cut_short(judgement: Judgement) -> tuple[str, ...]:
     """Why this is not the whole of the run that was planned, if so."""
     if judgement.interrupted:
         return ("the run was interrupted: this judges what had happened by then",)
+    ended, error = judgement.run.get("ended"), judgement.run.get("error")
+    if ended in {"aborted", "crashed"}:
+        return (f"the run was {ended}: {error or 'no reason was recorded'}",)
     if not facts_of(judgement).complete:
         return ("the run is incomplete: its files do not say that it ended",)
     return ()
@@ -168,6 +171,8 @@ def _column(table: Sequence[Row], key: str) -> list[float]:
 def _spread_line(name: str, seconds: Sequence[float]) -> str:
     """Median and extremes by nearest rank; what was not seen ranks as infinite."""
     ranked = sorted(seconds)
+    if not math.isfinite(ranked[0]):
+        return f"{name} after a restart: not seen in any of {len(ranked)}"
     middle = ranked[math.ceil(len(ranked) / 2) - 1]
     texts = [figures.duration(s) if math.isfinite(s) else "not seen" for s in (middle, *ranked)]
     return f"{name} after a restart: median {texts[0]}, from {texts[1]} to {texts[-1]}"
