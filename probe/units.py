@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import NoReturn
 
@@ -185,6 +185,18 @@ def fraction(value: str | float) -> float:
     if not 0.0 <= number <= 1.0:
         _refuse("not a fraction", value, _FRACTION_ALLOWED)
     return number
+
+
+def format_share(rate: float, rounding: str = ROUND_HALF_EVEN) -> str:
+    """A share as "86.1 %", with more decimals near 0 and 100, which it never reads falsely.
+
+    `rounding` is one of decimal's: a lower bound goes down, an upper bound up.
+    """
+    exact = Decimal(repr(float(rate))) * 100
+    # As many places as show two digits of the distance from nothing and from the whole.
+    places = max(1, 1 - min(exact, 100 - exact).adjusted())
+    text = format(exact.quantize(Decimal(1).scaleb(-places), rounding=rounding), "f")
+    return f"{text.rstrip('0').rstrip('.')} %"
 
 
 def _refuse(why: str, found: object, allowed: str) -> NoReturn:

@@ -320,7 +320,7 @@ def test_definite_refusals_are_no_finding():
     judgement = judge(story.history(), story.resolved)
     assert judgement.verdict is Outcome.PASS
     assert "0 of 60 connections" in judgement.checks[0].message
-    assert "at most 4.87 %" in judgement.checks[0].message
+    assert "at most 4.9 %" in judgement.checks[0].message
 
 
 def test_an_absence_over_a_journal_with_gaps_is_inconclusive():

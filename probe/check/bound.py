@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.check.verdict import Check, Evidence, Finding, Outcome
-from probe.check.words import counted, of, percent
+from probe.check.words import at_least, at_most, between, counted, of, percent
 from probe.stats.rates import clopper_pearson, gate_rate, zero_bound
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def rate_check(
         gate = gate_rate(k, n, at_least=limit, unknown=unknown)
         verdict, p_value = VERDICTS[gate.decision], gate.p_fail
     interval = (clopper_pearson(k, n).low, clopper_pearson(k + unknown, n).high)
-    message = f"{of(k, n, noun)} {sentence}; {_bounds(gate, interval, n, limit)}"
+    message = f"{of(k, n, noun)}{_bounds(gate, interval, n)} {sentence}; limit {percent(limit)}"
+    if gate is not None and gate.decision == "undecided":
+        message += f"; {missing(gate)}"
     if unknown:
         message += f"; of {counted(unknown, noun)} it is not known"
     return Check(
@@ -103,28 +105,24 @@ def rate_check(
     )
 
 
-def _bounds(gate: Gate | None, interval: tuple[float, float], n: int, limit: float) -> str:
+def _bounds(gate: Gate | None, interval: tuple[float, float], n: int) -> str:
+    """What the count says of the rate, as an insertion: ", at least 86 % (95 %),"."""
     if gate is None:
-        return f"the limit is {percent(limit)}; no case would bound it at {percent(zero_bound(n))}"
+        return f" (no case of {n:,} would be {at_most(zero_bound(n))})"
     match gate.decision:
         case "pass":
-            return f"the rate is at least {percent(gate.low)} (95 %), the limit {percent(limit)}"
+            return f", {at_least(gate.low)},"
         case "fail":
-            return f"the rate is at most {percent(gate.high)} (95 %), the limit {percent(limit)}"
+            return f", {at_most(gate.high)},"
         case _:
-            shown = f"between {percent(interval[0])} and {percent(interval[1])}"
-            return f"the rate is {shown}, the limit {percent(limit)}; {_missing(gate)}"
-
-
-def _missing(gate: Gate) -> str:
-    if gate.n_needed is None:
-        return "more of the same would not decide it"
-    return f"to decide it would take about {gate.n_needed:,}, there are {gate.n:,}"
+            return f", {between(*interval)},"
 
 
 def missing(gate: Gate) -> str:
     """What an undecided gate would take, in words."""
-    return _missing(gate)
+    if gate.n_needed is None:
+        return "more of the same would not decide it"
+    return f"to decide it would take about {gate.n_needed:,}, there are {gate.n:,}"
 
 
 def smallest(n: int, noun: str) -> str:

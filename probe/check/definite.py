@@ -16,7 +16,7 @@ from probe.check.catalogue import finding
 from probe.check.verdict import Check, Outcome
 from probe.check.view import SWITCHING, decided, gone_at, good, silent, taken_away
 from probe.check.witness import witnesses
-from probe.check.words import close_words, counted, duration, of, percent, were
+from probe.check.words import at_most, close_words, counted, duration, of, were
 from probe.history.records import Outcome as Ended
 from probe.history.records import Phase
 from probe.stats.rates import zero_bound
@@ -86,12 +86,11 @@ def _over_restart(view: StageView, rows: Rows) -> Mask:
 def _check(view: StageView, what: str, words: str, n: int, bad: int) -> Check:
     lost = view.history.lost
     verdict = Outcome.FAIL if bad else Outcome.PASS
-    message = f"{of(bad, n, 'connection')} {were(bad)} {words}"
-    if not bad:
-        message += f"; the rate is at most {percent(zero_bound(n))} (95 %)"
-        if lost:
-            verdict = Outcome.INCONCLUSIVE
-            message += f"; but {counted(lost, 'row')} of the journal were lost"
+    bound = "" if bad else f", {at_most(zero_bound(n))},"
+    message = f"{of(bad, n, 'connection')}{bound} {were(bad)} {words}"
+    if not bad and lost:
+        verdict = Outcome.INCONCLUSIVE
+        message += f"; but {counted(lost, 'row')} of the journal were lost"
     return Check(
         f"{view.name}.definite.{what}",
         view.name,

@@ -6,9 +6,10 @@ Texts arrive redacted (the journal keeps nothing else) and are only shortened he
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Final
 
-from probe.units import format_duration
+from probe.units import format_duration, format_share
 
 QUOTE_CHARS_MAX: Final = 120
 _CLOSE_NAMES: Final = {
@@ -44,11 +45,24 @@ def were(k: int) -> str:
 
 
 def percent(rate: float) -> str:
-    """A rate as "86.1 %": three digits, and never rounded up to 100 %."""
-    shown = f"{rate * 100:.3g}"
-    if shown == "100" and rate < 1:
-        shown = "99.9"
-    return f"{shown} %"
+    """A rate as "86.1 %"."""
+    return format_share(rate)
+
+
+def at_least(rate: float) -> str:
+    """A lower bound, rounded down: "at least 86 % (95 %)"."""
+    return f"at least {format_share(rate, ROUND_FLOOR)} (95 %)"
+
+
+def at_most(rate: float) -> str:
+    """An upper bound, rounded up: "at most 13.9 % (95 %)"."""
+    return f"at most {format_share(rate, ROUND_CEILING)} (95 %)"
+
+
+def between(low: float, high: float) -> str:
+    """An interval, rounded outwards."""
+    ends = format_share(low, ROUND_FLOOR), format_share(high, ROUND_CEILING)
+    return f"between {ends[0]} and {ends[1]} (95 %)"
 
 
 def plain(data: bytes, limit: int = QUOTE_CHARS_MAX) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN
 from typing import Any, Final
 
-from probe.units import format_duration
+from probe.units import format_duration, format_share
 
 MISSING: Final = "-"
 _UNITS = {"s": "s", "ms": "ms", "mib": "MiB"}
@@ -37,11 +37,7 @@ def percent(rate: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
     """A share as "86.1 %", with more decimals near 0 and 100, which it never reads falsely."""
     if rate is None or not math.isfinite(rate):
         return MISSING
-    exact = Decimal(repr(float(rate))) * 100
-    # As many places as show two digits of the distance from nothing and from the whole.
-    places = max(1, 1 - min(exact, 100 - exact).adjusted())
-    text = format(exact.quantize(Decimal(1).scaleb(-places), rounding=rounding), "f")
-    return f"{text.rstrip('0').rstrip('.')} %"
+    return format_share(rate, rounding)
 
 
 def at_least(rate: float) -> str:

@@ -184,7 +184,7 @@ def _told(check: Check) -> str:
     # Why the probe was unfit stands once, in the line of its fitness.
     message, unfit, _ = check.message.partition(" (the probe was unfit: ")
     mark = " (unfit probe)" if unfit else ""
-    return f"{optional}{check.evidence}, n {check.n:,}{mark}: {message}"
+    return f"{optional}{message}{mark}"
 
 
 def _lines_max(check: Check, pass_lines_max: int) -> int:
