@@ -302,7 +302,7 @@ def test_terminal_fits_and_shows_no_controls(judgement):
 
 def test_terminal_fits_a_screen(judgement):
     lines = printed(judgement).splitlines()
-    assert len(lines) <= (24 if judgement.verdict is Outcome.PASS else 40)
+    assert len(lines) <= (30 if judgement.verdict is Outcome.PASS else 40)
 
 
 def test_colour_adds_nothing_but_colour(judgement):

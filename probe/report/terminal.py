@@ -1,6 +1,6 @@
 """The judgement on one screen: verdict, leading figures, checks, findings, where the rest is.
 
-The rule: no line is wider than the console, a passing run fits 24 lines and a failing one 40;
+The rule: no line is wider than the console, a passing run fits 30 lines and a failing one 40;
 what is left out is counted and stands in report.md. All text goes into rich as `Text`, so
 that nothing in it is read as markup, and is made visible first. Colour only repeats what a
 word says already.
@@ -38,7 +38,7 @@ COLOURS: Final = {
     Outcome.INVALID: "magenta",
 }
 LINES_MAX: Final = 40
-PASS_LINES_MAX: Final = 24
+PASS_LINES_MAX: Final = 30
 CHECK_LINES_MIN: Final = 5
 STEPS_MAX: Final = 6
 COMMAND_LINES_MAX: Final = 3
