@@ -9,6 +9,7 @@ target's ceiling on clients is held here: a client over it is recorded and not l
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
@@ -27,58 +28,49 @@ if TYPE_CHECKING:
     from probe.engine.site import Site
 
 PER_TURN: Final = 2
+NEWEST_MAX: Final = 4096
+ROWS_AT_ONCE: Final = 4096
+COLUMNS: Final = (
+    "offset_ns", "stop_ns", "session", "trial", "population", "endpoint", "identity",
+)  # fmt: skip
 _LONGEST_SLEEP_NS: Final = 100_000_000
 
 
 class Crowd:
-    """The clients of one trial."""
+    """The clients of one trial. What is over is let go: a long load must not grow."""
 
     def __init__(self, site: Site, parts: dict[int, Part]) -> None:
         self._site = site
         self._parts = parts
-        self._tasks: set[asyncio.Task[int]] = set()
-        self.trying_once: list[Client] = []
-        self.retrying: list[Client] = []
+        self._sessions: dict[asyncio.Task[int], Client] = {}
+        self._newest: deque[Client] = deque(maxlen=NEWEST_MAX)  # of those that try once
+        self._retrying: list[Client] = []
         self.halted = False
 
     @property
     def busy(self) -> bool:
         """Whether any session is still going on."""
-        return bool(self._tasks)
+        return bool(self._sessions)
 
     async def launch(
         self, rows: NDArray[np.void], identities: Sequence[Identity], zero_ns: int
     ) -> None:
         """Launch every row at `zero_ns` plus its offset; returns when the last one is off."""
-        columns = ("session", "trial", "offset_ns", "stop_ns", "population", "endpoint", "identity")
-        table = zip(*(rows[name].tolist() for name in columns), identities, strict=True)
-        for place, (
-            session,
-            trial,
-            offset,
-            stop,
-            population,
-            endpoint,
-            number,
-            identity,
-        ) in enumerate(table, 1):
-            due = zero_ns + offset
-            while (wait := due - now_ns()) > 0 and not self.halted:  # noqa: ASYNC110 -- a clock
-                await asyncio.sleep(min(wait, _LONGEST_SLEEP_NS) / 1e9)
-            if self.halted:
-                return
-            self._go(
-                (session, trial, population, endpoint, number),
-                identity,
-                due,
-                zero_ns + stop if stop >= 0 else 0,
-            )
-            if place % PER_TURN == 0:
-                await asyncio.sleep(0)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            columns = [rows[name][part].tolist() for name in COLUMNS]
+            table = zip(*columns, identities[part], strict=True)
+            for place, (offset, stop, *row, identity) in enumerate(table, 1):
+                due = zero_ns + offset
+                while (wait := due - now_ns()) > 0 and not self.halted:  # noqa: ASYNC110 -- a clock
+                    await asyncio.sleep(min(wait, _LONGEST_SLEEP_NS) / 1e9)
+                if self.halted:
+                    return
+                self._go(row, identity, due, zero_ns + stop if stop >= 0 else 0)
+                if place % PER_TURN == 0:
+                    await asyncio.sleep(0)
 
-    def _go(
-        self, row: tuple[int, int, int, int, int], identity: Identity, due_ns: int, stop_ns: int
-    ) -> None:
+    def _go(self, row: Sequence[int], identity: Identity, due_ns: int, stop_ns: int) -> None:
         session, trial, population, endpoint, number = row
         site = self._site
         site.live.launched += 1
@@ -89,11 +81,11 @@ class Crowd:
             return
         part = self._parts[population]
         client = make_client(site, part, session, site.doors[endpoint], identity, stop_ns)
-        (self.retrying if part.ladder else self.trying_once).append(client)
+        (self._retrying if part.ladder else self._newest).append(client)
         site.live.alive += 1
         task = site.loop.create_task(play(site, part, client, session))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._sessions[task] = client
+        task.add_done_callback(self._sessions.pop)
         if stop_ns:
             # Closed load: this client leaves when the curve says so.
             entry = site.wheel.add(stop_ns, client.stop)
@@ -104,12 +96,12 @@ class Crowd:
 
         The newest ones of all, if still under way, do not count either way.
         """
-        if not all(client.is_ready for client in self.retrying):
+        if not all(client.is_ready for client in self._retrying):
             return False
-        if not self.trying_once:
-            return bool(self.retrying)
+        if not self._newest:
+            return bool(self._retrying)
         row = 0
-        for client in reversed(self.trying_once):
+        for client in reversed(self._newest):
             if client.is_ready:
                 row += 1
                 if row >= good:
@@ -121,19 +113,19 @@ class Crowd:
     async def finish(self, patience_ns: int) -> None:
         """Wait for all sessions; those over the patience are stopped, then cancelled."""
         for within_ns, after in ((patience_ns, self.stop), (3_000_000_000, self._cancel)):
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=within_ns / 1e9)
-            if not self._tasks:
+            if self._sessions:
+                await asyncio.wait(self._sessions, timeout=within_ns / 1e9)
+            if not self._sessions:
                 return
             after()
-        await asyncio.wait(self._tasks, timeout=2)
+        await asyncio.wait(self._sessions, timeout=2)
 
     def stop(self) -> None:
         """No further launch, and every session is told to end."""
         self.halted = True
-        for client in (*self.trying_once, *self.retrying):
+        for client in list(self._sessions.values()):
             client.stop()
 
     def _cancel(self) -> None:
-        for task in self._tasks:
+        for task in list(self._sessions):
             task.cancel()

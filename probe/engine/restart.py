@@ -75,9 +75,7 @@ class CommandRestarter:
         self._deadline = 0
 
     async def begin(self) -> int:
-        """Start the command."""
-        zero = now_ns()
-        self._deadline = zero + self._rule.within
+        """Start the command; it counts from when it runs, our own forking is not the service's."""
         # A file and no pipe: the service that the command leaves behind mostly keeps it as its
         # own output. A pipe would be held open by it, and break it once we are gone.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by `finish`
@@ -95,6 +93,8 @@ class CommandRestarter:
             raise RestartError(
                 f"restart.command cannot be started: {program}: {error.strerror}"
             ) from None
+        zero = now_ns()
+        self._deadline = zero + self._rule.within
         return zero
 
     async def _healthy(self) -> bool:
