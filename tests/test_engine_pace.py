@@ -109,6 +109,6 @@ def test_a_target_has_settled_when_the_newest_were_let_in_and_all_who_retry(
 ):
     nowhere: Any = SimpleNamespace()
     crowd = Crowd(nowhere, {})
-    crowd._newest = [client(word) for word in once.split()]
-    crowd._retrying = [client(word) for word in retrying.split()]
+    crowd._newest.extend(client(word) for word in once.split())
+    crowd._retrying.extend(client(word) for word in retrying.split())
     assert crowd.settled(good) is settled
