@@ -234,3 +234,18 @@ def test_health_that_never_noticed_the_restart_lied_all_the_while():
     low, high = judgement.summary["restarts"][0]["gap_s"]
     assert low == pytest.approx(0.79, abs=0.01)
     assert high is None
+
+
+def test_who_is_let_in_while_the_old_instance_goes_down_is_told_so():
+    story = story_of({"definite": True}, 1)
+    zero = 1000
+    story.trial(0, zero, zero + 5000)
+    for at in range(0, 1000, 10):
+        way = "good" if at < 100 or at >= 600 else "refused"
+        way = "closed" if at == 100 else way
+        story.client(zero + at, way, trial=0, lasts=20)
+    check, judgement = judged(story, "definite.accepted_then_closed")
+    assert check.verdict is Outcome.FAIL
+    found = next(f for f in judgement.findings if f.code == "connect.accepted_then_closed")
+    assert found.count == 1
+    assert "old instance" in found.cause

@@ -41,6 +41,10 @@ _DEFAULT: Final = "the default presentation is accepted"
 _BOOT: Final = (
     "the service accepts upgrades before its dependencies are ready; answer 503 until then"
 )
+_DOWN: Final = (
+    "the old instance lets clients in while it goes down; stop listening first, then let go of "
+    "those who are in"
+)
 _UNIT: Final = "docs/methods.md, Restarts"
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
@@ -211,6 +215,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "the service accepts the upgrade before it knows whether it can serve it; answer "
             "with an HTTP status instead",
             "boot": _BOOT,
+            "down": _DOWN,
         },
         _DEFINITE,
     ),
@@ -220,6 +225,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         {
             "": "the service accepts the upgrade and its handler hangs: a wait without a deadline",
             "boot": _BOOT,
+            "down": _DOWN,
         },
         _DEFINITE,
     ),
@@ -239,6 +245,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "the connection is ended without an HTTP answer: a crash, or a proxy that lost its "
             "backend",
             "boot": "the service drops connections while it boots; answer 503 until then",
+            "down": _DOWN,
         },
         _DEFINITE,
     ),

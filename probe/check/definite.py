@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probe.history.columns import Rows
 
 _NO_ANSWER: Final = (Phase.TCP, Phase.PROXY, Phase.TLS, Phase.UPGRADE)
+_DOWN_NS: Final = 50_000_000  # how long an instance takes to go, once it has begun to
 _WHATS: Final = ("accepted_then_closed", "silence", "dropped")
 
 
@@ -149,11 +150,20 @@ def _spread(took: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
 
 
 def _pattern(view: StageView, rows: Rows) -> str:
-    """The pattern "boot" where most cases were dialled before anybody got in again."""
-    early = 0
+    """When most cases came: "down" as the old instance went, "boot" before anybody got in."""
+    down = boot = 0
     for trial in view.trials:
         mine = view.of_trial(view.welcome, trial)
-        ready = mine["ready"][good(mine)]
+        fine, dials = good(mine), mine["dial"]
+        failed = dials[~fine & decided(mine)]
+        until = failed.min() if len(failed) else trial.end
+        old = bool((fine & (dials < until)).any())
+        ready = mine["ready"][fine & (dials >= until)]
         first = ready.min() if len(ready) else trial.end
-        early += int((view.of_trial(rows, trial)["dial"] < first).sum())
-    return "boot" if 2 * early > len(rows) else ""
+        cases = view.of_trial(rows, trial)["dial"]
+        # The case itself is often the first to fail: nothing tells more of the old instance.
+        down += int((cases <= until + _DOWN_NS).sum()) if old else 0
+        boot += int((cases < first).sum())
+    if 2 * down > len(rows):
+        return "down"
+    return "boot" if 2 * boot > len(rows) else ""
