@@ -210,8 +210,8 @@ class StageRun:
                     why = await self._has_failed(between=False)
             launching.cancel()
             crowd.halted = True
-            if self._stop.is_set() or now_ns() >= deadline or flag == NO_RESTART:
-                crowd.stop()
+            if self._stop.is_set() or flag == NO_RESTART:
+                crowd.stop()  # at the budget nobody new is let go, but who is in may finish
             await self._drain(crowd)
         finally:
             await self._clear(crowd, launching, restarting)

@@ -177,13 +177,13 @@ class Stage(Strict):
     trials: int = Field(default=1, ge=1, le=10_000)
     """Repeats; for anchor `restart` the number of restarts."""
     budget: Duration = 300 * S
-    """No trial begins after this much time in the stage, and the current one ends."""
+    """After this much time in the stage no trial begins and no client is let go."""
     settle: Settle = Settle()
     populations: dict[Name, Population] = {}
     health_every: Duration | None = None
     """Ask every service for its health this often during the stage."""
     patience: Duration = 10 * S
-    """After the last arrival, sessions get this much time to finish."""
+    """After the last arrival, or the budget, sessions get this much time to finish."""
     gate: bool = False
     """A FAIL here leaves the later stages unrun."""
     abort_on_fail: bool = False
