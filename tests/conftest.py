@@ -87,6 +87,7 @@ class Probe:
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # so that a test can do what a terminal does at Ctrl-C
         )
         self.started.append(process)
         return process

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -165,7 +167,29 @@ def test_a_command_that_hangs_is_killed_with_its_children(probe, service):
 
 
 def test_a_missing_program_is_named(probe, service):
-    broken(probe, service, ["./no-such-program"], "no-such-program: No such file")
+    done, _ = restart(probe, service, ["./no-such-program"])
+    assert done.code == 2, done.told
+    assert "no-such-program" in done.err
+    assert probe.runs() == []
+
+
+def test_a_command_that_restarts_nothing_proves_nothing(probe, service):
+    words = [sys.executable, str(probe.cwd / "restart.py"), str(probe.cwd), str(service)]
+    subprocess.run(words, check=True, timeout=20)
+    until(lambda: healthy(service), within_s=10)
+    done, _ = restart(probe, service, ["true"])
+    assert done.code == 3, done.told
+    check = done.check("restarts.restarts_seen")
+    assert check["verdict"] == "INCONCLUSIVE"
+    assert "turned nobody away" in check["message"]
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.long

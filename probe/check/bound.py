@@ -83,7 +83,7 @@ def rate_check(
     interval = (clopper_pearson(k, n).low, clopper_pearson(k + unknown, n).high)
     message = f"{of(k, n, noun)}{_bounds(gate, interval, n)} {sentence}; limit {percent(limit)}"
     if gate is not None and gate.decision == "undecided":
-        message += f"; {missing(gate)}"
+        message = f"{missing(gate)}: {message}"
     if unknown:
         message += f"; of {counted(unknown, noun)} it is not known"
     return Check(

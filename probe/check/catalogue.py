@@ -101,7 +101,11 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "health.unhealthy": Entry(
         "critical",
         "witness",
-        {"": "the service itself says so: a dependency is down, or it is still starting"},
+        {
+            "": "the service itself says so: a dependency is down, or it is still starting",
+            "mute": "the service is down or still starting, or this is not where its health is: "
+            "ask the URL by hand",
+        },
         "docs/field.md, dependencies",
     ),
     "connect.flaky": Entry(

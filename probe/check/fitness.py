@@ -186,7 +186,8 @@ def _schedule(notes: _Notes, views: Sequence[StageView]) -> None:
     }
     if p99 > SCHEDULE_TAINT_NS:
         notes.taints.append(
-            f"clients were dialled late: p99 {duration(p99)} beyond the launch spread of their herd"
+            f"clients were dialled late: p99 {duration(p99)} beyond the launch spread of their "
+            f"herd, {duration(SCHEDULE_TAINT_NS)} is allowed; free this machine, or lower the rate"
         )
 
 

@@ -25,7 +25,7 @@ from probe.check.gap import readiness_gap
 from probe.check.latency import latency
 from probe.check.offers import handshakes, offers
 from probe.check.preflight import connects, health
-from probe.check.restart import failed_restarts, recovery, restarts
+from probe.check.restart import failed_restarts, recovery, restarts, restarts_seen
 from probe.check.runs import runs
 from probe.check.sessions import success
 from probe.check.verdict import Check, Evidence, Finding, Judgement, Outcome, fold, taint
@@ -47,6 +47,7 @@ TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
     handshakes,
     success,
     latency,
+    restarts_seen,
     recovery,
     readiness_gap,
     everybody_in,
@@ -126,6 +127,8 @@ def expected(view: StageView) -> list[tuple[str, bool]]:
     for limit in expect.latency:
         what = f"latency.{limit.phase}.p{limit.quantile * 100:g}"
         out.append((f"{what}.{limit.population}" if limit.population else what, limit.required))
+    if view.stage.anchor == "restart":
+        out.append(("restarts_seen", True))
     for what in ("success", "recovery", "readiness_gap", "everybody_in", "runs"):
         bound = getattr(expect, what)
         if bound is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from probe.check.view import StageView
 
 _HEALTHY, _DEGRADED = 1, 2
+_OK = 200
 
 
 def health(view: StageView) -> Part:
@@ -37,18 +38,23 @@ def health(view: StageView) -> Part:
         part.checks.append(unmeasured(view, "health", "witness", why))
         return part
     last = {int(row["op"]): row for row in rows}
-    bad, silent = [], []
+    bad, silent, unwell = [], [], []
     for index, name in enumerate(names):
         row = last.get(index)
         if row is None:
             silent.append(name)
         elif int(row["flag"]) != _HEALTHY:
-            bad.append(f"{name} {_said(int(row['flag']), int(row['a']))}")
+            url = view.resolved.target.get("services", {}).get(name, "")
+            bad.append(f"{name} ({url}) {_said(int(row['flag']), int(row['a']))}")
+            unwell.append(name)
     check = f"{view.name}.health"
     verdict, message = Outcome.PASS, f"{counted(len(last), 'service')} last said healthy"
     if bad:
         verdict, message = Outcome.FAIL, "; ".join(bad)
-        part.findings.append(finding("health.unhealthy", check, len(bad), message))
+        mute = all(int(last[names.index(name)]["a"]) != _OK for name in unwell)
+        part.findings.append(
+            finding("health.unhealthy", check, len(bad), message, pattern="mute" if mute else "")
+        )
     elif silent:
         verdict, message = Outcome.INCONCLUSIVE, f"never asked: {', '.join(silent)}"
     part.checks.append(Check(check, view.name, True, verdict, "witness", len(last), message))

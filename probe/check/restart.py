@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from probe.check.bound import Part, rate_check
+from probe.check.bound import Part, rate_check, unmeasured
 from probe.check.catalogue import finding
 from probe.check.everybody import NO_RESTART, all_in, retrying
 from probe.check.gap import gap_of, health_switch, ws_switch
-from probe.check.verdict import Outcome
+from probe.check.verdict import Check, Outcome
 from probe.check.view import FOREVER, decided, good, labels
 from probe.check.witness import witnesses
 from probe.check.words import counted, duration, of, seconds
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BIN_NS: Final = 100_000_000
 BINS_MAX: Final = 600
 _GAVE_UP: Final = 1
+_HEALTHY: Final = 1
 _SETTLED_WORDS: Final = {0: "settled", 1: "gave up", -1: "no end recorded"}
 
 
@@ -92,6 +93,45 @@ def recovery(view: StageView) -> Part:
         part.findings.append(
             finding("restart.never_ready", check.id, len(never), words, witness=cases)
         )
+    return part
+
+
+def seen(view: StageView, trial: Trial) -> bool:
+    """Whether anything showed that the service went away: a client or health turned away."""
+    rows = view.of_trial(view.attempts, trial)
+    rows = rows[rows["dial"] >= trial.zero]
+    health = view.health
+    health = health[(health["b"] >= trial.zero) & (health["t"] <= trial.end)]
+    return bool((~good(rows) & decided(rows)).any() or (health["flag"] != _HEALTHY).any())
+
+
+def restarts_seen(view: StageView) -> Part:
+    """`<stage>.restarts_seen`: the control without which a good restart proves nothing."""
+    part = Part()
+    if view.stage.anchor != "restart":
+        return part
+    n = len(view.trials)
+    if not n:
+        part.checks.append(unmeasured(view, "restarts_seen", "witness", NO_RESTART))
+        return part
+    unseen = [trial.number for trial in view.trials if not seen(view, trial)]
+    message = f"after {of(n - len(unseen), n, 'restart')} the service was seen to be away"
+    if unseen:
+        message += (
+            f"; restart {unseen[0]} turned nobody away: either nothing restarted, or nothing "
+            "can be said of how it starts"
+        )
+    part.checks.append(
+        Check(
+            id=f"{view.name}.restarts_seen",
+            stage=view.name,
+            required=True,
+            verdict=Outcome.INCONCLUSIVE if unseen else Outcome.PASS,
+            evidence="witness",
+            n=n,
+            message=message,
+        )
+    )
     return part
 
 

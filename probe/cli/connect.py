@@ -190,14 +190,23 @@ class Ear:
         self._screen = screen
         self._redactor = redactor
         self.began = now_ns()
+        self._held: list[str] | None = []  # what comes before the phases are told
         self.over = asyncio.Event()
 
     def say(self, t_ns: int, mark: str, text: str) -> None:
         """One line: time since the dial, who, what."""
         shown = visible(self._redactor.text(text), chars_max=_SHOWN_MAX)
-        self._screen.print(
-            f"{(t_ns - self.began) / 1e6:10.2f} ms  {mark} {shown}", markup=False, soft_wrap=True
-        )
+        line = f"{(t_ns - self.began) / 1e6:10.2f} ms  {mark} {shown}"
+        if self._held is not None:
+            self._held.append(line)
+        else:
+            self._screen.print(line, markup=False, soft_wrap=True)
+
+    def release(self) -> None:
+        """The phases are told: from here on a line is printed as it comes."""
+        held, self._held = self._held or [], None
+        for line in held:
+            self._screen.print(line, markup=False, soft_wrap=True)
 
     def message(self, t_ns: int, opcode: int, payload: bytes) -> None:
         """A message."""
@@ -253,6 +262,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ear.over.set)
     await _tell(journal, screen, result)
+    ear.release()
     if isinstance(result, End):
         return False
     if parts.first_message is not None:

@@ -108,7 +108,7 @@ def variables() -> dict[str, str]:
 def _unquoted(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         return value[1:-1]
-    return value
+    return value.split(" #", 1)[0].rstrip()  # a comment; a value with one in it wants quotes
 
 
 def load_scenario(name: str, sets: list[str]) -> tuple[str, Scenario, Path]:

@@ -78,7 +78,8 @@ class Progress:
             elapsed = self._elapsed()
             if not self._quiet and elapsed - shown >= _PLAIN_EVERY_S:
                 shown = elapsed
-                self._console.print(f"{elapsed:6.1f} s  {self._words()}", markup=False)
+                line = f"{elapsed:6.1f} s  {self._words()}"
+                self._console.print(line, markup=False, soft_wrap=True)
 
     def _log_changes(self) -> None:
         now = (self._live.stage, self._live.trial)

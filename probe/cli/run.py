@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json as json_text
 import os
 import platform
 import secrets as random_source
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,6 +36,7 @@ from probe.errors import ConfigError, Problem
 from probe.history.folder import LOG, RESOLVED, new_run, point_latest
 from probe.model.auth import secrets
 from probe.model.plan import Plan, ceilings, make_plan
+from probe.model.reading import nearest
 from probe.model.resolved import Resolved, target_facts
 from probe.redact import Redactor
 from probe.report.document import document, json_bytes
@@ -92,9 +96,9 @@ def command(
     if dry_run:
         show_plan(screen, loaded, plan)
     ceilings(plan, loaded.target)
+    _check_ways(loaded)
     if dry_run:
         return
-    _check_ways(loaded)
     redactor = Redactor(lab_secret, *secrets(loaded.target.auth, seed=seed))
     for secret in _network_secrets(loaded.target, variables()):
         redactor.add(secret)
@@ -135,11 +139,39 @@ def _load(
     if defects and not loaded.target.embedded:
         message = f"{loaded.target_name!r} is no embedded lab, which alone has any"
         raise ConfigError(Problem("--defect", "", message))
+    _check_defects(defects)
     return _with_restarts(loaded, restarts)
 
 
+def _check_defects(defects: list[str]) -> None:
+    """ConfigError for a defect that the lab does not have; the lab itself is asked."""
+    if not defects:
+        return
+    words = [sys.executable, "-m", "probe.lab", "--list-defects"]
+    told = subprocess.run(words, check=True, capture_output=True, timeout=30)  # noqa: S603 -- ours
+    known = [str(row["name"]) for row in json_text.loads(told.stdout)]
+    problems = [
+        Problem("--defect", "", "the lab has no such defect", name, ", ".join(known),
+                nearest(name, known))
+        for name in (defect.partition("=")[0] for defect in defects) if name not in known
+    ]  # fmt: skip
+    if problems:
+        raise ConfigError(*problems)
+
+
 def _check_ways(loaded: Loaded) -> None:
-    """ConfigError for addresses and TLS files that cannot be used, before a folder is made."""
+    """ConfigError for addresses, TLS files and programs that cannot be used, before a folder."""
+    restart = loaded.target.restart
+    if restart.by == "command" and shutil.which(restart.command[0]) is None:
+        raise ConfigError(
+            Problem(
+                str(loaded.target_path),
+                "restart.command",
+                "there is no such program, seen from here",
+                Path(restart.command[0]).name,
+                hint="a program and its arguments are items of a list, and no shell reads them",
+            )
+        )
     make_routes(loaded.target, "127.0.0.1:1")
     try:
         make_context(tls_options(loaded.target.tls))
@@ -196,7 +228,7 @@ def _order(
     )
     (folder / RESOLVED).write_text(resolved.to_toml(), encoding="utf-8")
     point_latest(folder)
-    words = ["probe", "run", *sys.argv[2:]]
+    words = [_called_by(), "run", *sys.argv[2:]]
     if "--seed" not in words:
         words += ["--seed", str(plan.seed)]
     meta: dict[str, Any] = {
@@ -235,6 +267,14 @@ def _order(
         defects=tuple(defects),
         keep=loaded.scenario.keep_messages,
     )
+
+
+def _called_by() -> str:
+    """The command as the user can type it again from here."""
+    path = Path(sys.argv[0])
+    if shutil.which("probe") or not path.exists():
+        return "probe"
+    return os.path.relpath(path)
 
 
 def _host() -> dict[str, Any]:

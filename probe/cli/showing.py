@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from probe.model.auth import FetchAuth
 from probe.model.plan import peak
 from probe.model.resolved import shown_url
 from probe.units import format_duration
@@ -26,6 +28,10 @@ def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
         out(f"           {name}: {shown_url(endpoint.url)}", markup=False)
     for name, service in loaded.target.services.items():
         out(f"           {name}: {shown_url(service.url)}", markup=False)
+    if isinstance(loaded.target.auth, FetchAuth):
+        out(f"           tokens: {shown_url(loaded.target.auth.url)}", markup=False)
+    if loaded.target.restart.command:
+        out(f"  restart  {shlex.join(loaded.target.restart.command)}", markup=False)
     out(f"  dialect  {loaded.dialect.title} ({loaded.dialect_path})", markup=False)
     out(f"  clients  {plan.clients:,} at most, {plan.identities:,} identities", markup=False)
     out(f"  seed     {plan.seed}; plan {plan.digest[:16]}", markup=False)

@@ -110,6 +110,7 @@ class LabProcess:
                 stdout=subprocess.PIPE,
                 stderr=log or subprocess.DEVNULL,
                 env=environment,
+                start_new_session=True,  # a Ctrl-C at the terminal is for us, who end it in order
             )
         finally:
             if log is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 STEPS_MAX: Final = 40
 ENDS_MAX: Final = 6
+CUT_SHORT: Final = frozenset({"interrupted", "the stage's budget was used up"})
 _WORST_FIRST: Final = (
     Outcome.FAIL,
     Outcome.ERROR,
@@ -139,8 +140,18 @@ def _restart_lines(restarts: Sequence[Row]) -> list[str]:
     for stage in stages:
         prefix = f"{stage}: " if len(stages) > 1 else ""
         own = [row for row in restarts if row.get("stage") == stage]
+        whole = [row for row in own if not _cut_short(row)]
+        if len(whole) < len(own):
+            lines.append(f"{prefix}{len(own) - len(whole)} of {len(own)} restarts cut short")
+        own = whole
         lines += [f"{prefix}{line}" for line in _stage_lines(own)]
     return lines
+
+
+def _cut_short(restart: Row) -> bool:
+    """A restart that ended before anybody was in, and not by the target's doing."""
+    ended = restart.get("ended")
+    return restart.get("first_good_session_s") is None and ended in CUT_SHORT
 
 
 def _stage_lines(restarts: Sequence[Row]) -> list[str]:
