@@ -3,7 +3,7 @@
 Every connection is a session of the engine: a task that plays steps (connect, then hold), rows
 for every phase and every message, a reader that decodes each message for its type and run. The
 upgrade phase is not timed here: it is read from the journal's rows, as a judgement would.
-Connects are launched as the engine launches a herd, a few in each turn of the loop.
+Connects are launched as the engine launches a herd, one in each turn of the loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from benchmarks.clients import job
 from probe.auth.identity import Identity
 from probe.engine.client import Client
 from probe.engine.http import Http
-from probe.engine.pace import PER_TURN
 from probe.engine.play import Part, play
 from probe.engine.routes import make_routes
 from probe.engine.site import Live, Site, make_site
@@ -121,14 +120,13 @@ class ProbeClient:
         return connection
 
     async def _launch(self) -> None:
-        """A few in each turn of the loop, as the engine does."""
+        """One in each turn of the loop, as the engine does."""
         assert self._site is not None
         while self._waiting:
-            for _ in range(min(len(self._waiting), PER_TURN)):
-                session, connection = self._waiting.popleft()
-                task = self._loop.create_task(play(self._site, self._part, connection, session))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            session, connection = self._waiting.popleft()
+            task = self._loop.create_task(play(self._site, self._part, connection, session))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
             await asyncio.sleep(0)
         self._launching = False
 

@@ -198,9 +198,8 @@ def _launch_ns(rows: Rows, least_ns: int) -> int:
     `LAUNCH_SLOWER` times what was found elsewhere, so that a slow machine is still told.
     """
     rows = rows[np.lexsort((rows["dial"], rows["intended"]))]
-    # Over two launches at a time: a herd may be launched in pairs, one gap of two being none.
-    together = rows["intended"][2:] == rows["intended"][:-2]
-    gaps = (rows["dial"][2:] - rows["dial"][:-2])[together] / 2
+    together = rows["intended"][1:] == rows["intended"][:-1]
+    gaps = np.diff(rows["dial"])[together]
     if len(gaps) < ALIKE_MIN:
         return least_ns
     return int(np.clip(np.median(gaps), least_ns, LAUNCH_SLOWER * least_ns))
