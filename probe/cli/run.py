@@ -272,7 +272,7 @@ def _order(
 def _called_by() -> str:
     """The command as the user can type it again from here."""
     path = Path(sys.argv[0])
-    if shutil.which("probe") or not path.exists():
+    if path.name != "probe" or shutil.which("probe") or not path.exists():
         return "probe"
     return os.path.relpath(path)
 
