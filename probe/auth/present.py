@@ -42,6 +42,13 @@ class Presented:
     query: tuple[tuple[str, str], ...] = field(repr=False)
     first_message: bytes | None = field(repr=False)
 
+    def resource(self, base: str) -> str | None:
+        """`base` (path and query) with the own query appended; None where there is none."""
+        if not self.query:
+            return None
+        pairs = "&".join(f"{name}={value}" for name, value in self.query)
+        return f"{base}{'&' if '?' in base else '?'}{pairs}"
+
 
 def present(
     presentation: Presentation, token: str, user: str = "", origin: str = "dialect"

@@ -24,6 +24,7 @@ from probe.cli.console import console
 from probe.cli.files import load_dialect, load_target, variables
 from probe.clock import now_ns
 from probe.engine.routes import make_proxy, tls_options, user_agent
+from probe.engine.stage import on_disk
 from probe.errors import ConfigError, Problem
 from probe.history.columns import History
 from probe.history.journal import Journal
@@ -251,7 +252,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
     headers = (("User-Agent", user_agent("by hand")), *call.target.network.headers.items())
     request = Prepared(route, headers).build(
         key, subprotocols=offers, headers=(*parts.headers, *call.headers), extensions=extensions,
-        resource=_resource(route.resource, parts.query),
+        resource=parts.resource(route.resource),
     )  # fmt: skip
     ear = Ear(screen, call.identity.redactor)
     ear.began = now_ns()
@@ -291,18 +292,9 @@ async def _until(event: asyncio.Event, within_ns: int) -> None:
         return
 
 
-def _resource(base: str, query: tuple[tuple[str, str], ...]) -> str | None:
-    if not query:
-        return None
-    pairs = "&".join(f"{name}={value}" for name, value in query)
-    return f"{base}{'&' if '?' in base else '?'}{pairs}"
-
-
 async def _tell(journal: Journal, screen: Console, result: Connection | End) -> None:
     """The phases, the request and the answer, from what was recorded."""
-    journal.flush()
-    while not journal.drained:  # noqa: ASYNC110 -- a thread is at it, for milliseconds
-        await asyncio.sleep(0.002)
+    await on_disk(journal)
     history = History.open(journal.folder)
     rows = {Kind(row["kind"]): row for row in history.rows}
     zero = last = int(rows[Kind.DIAL]["t"])

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-SECRET_VARIABLE = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of a variable
+from probe.engine.lab import SECRET_VARIABLE
+
 OPEN_SECRET = "open-secret-of-the-lab-on-this-machine"  # noqa: S105 -- open by intent
 
 

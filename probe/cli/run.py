@@ -321,14 +321,12 @@ def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
         if ended.how == "interrupted":
             # What is left takes a moment, and is what the run was interrupted for.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        log.write("ended", how=ended.how, error=ended.error)
     except BaseException as error:
         log.write("crashed", error=f"{type(error).__name__}: {error}")
         raise
     finally:
         log.close()
-    log = Log(order.folder / LOG, order.redactor)
-    log.write("ended", how=ended.how, error=ended.error)
-    log.close()
     return ended
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from probe.auth.present import Presented, present
+from probe.auth.present import present
 from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
 from probe.wire.dialing import dial
@@ -167,7 +167,7 @@ class Line:
             key,
             subprotocols=parts.subprotocols,
             headers=(("traceparent", trace), *parts.headers),
-            resource=_resource(door, parts),
+            resource=parts.resource(door.route.resource),
             extensions=site.extensions,
         )
         deadline = now_ns() + site.dialect.ready.within
@@ -284,11 +284,3 @@ class Line:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(outcome)
-
-
-def _resource(door: Door, parts: Presented) -> str | None:
-    if not parts.query:
-        return None
-    pairs = "&".join(f"{name}={value}" for name, value in parts.query)
-    resource = door.route.resource
-    return f"{resource}{'&' if '?' in resource else '?'}{pairs}"

@@ -40,11 +40,16 @@ Failed = Callable[[str], Awaitable[str]]
 """Asks whoever judges whether a stage has failed by now: why, or ""."""
 
 
-async def ask(journal: Journal, failed: Failed, stage: str) -> str:
-    """Put what is recorded on disk, then let others judge the stage by it."""
+async def on_disk(journal: Journal) -> None:
+    """Put all that is recorded by now where others can read it."""
     journal.flush()
     while not journal.drained:  # noqa: ASYNC110 -- a thread is at it, for milliseconds
         await asyncio.sleep(0.002)
+
+
+async def ask(journal: Journal, failed: Failed, stage: str) -> str:
+    """Put what is recorded on disk, then let others judge the stage by it."""
+    await on_disk(journal)
     return await failed(stage)
 
 
