@@ -3,11 +3,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := $(VENV)/.node
 RUN := $(BIN)/probe
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help probe smoke lab test test-long check format bench clean dist
+.PHONY: help probe smoke lab node_modules selftest certificate test test-long check format bench clean dist
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,7 +44,25 @@ smoke: $(VENV)/.run ## the pre-deploy smoke test: TARGET=name is needed
 lab: $(VENV)/.run ## start the lab by itself on 127.0.0.1:8765
 	@$(RUN) lab $(ARGS)
 
-test: $(VENV)/.dev ## the tests, with coverage
+selftest: $(VENV)/.run ## every defect of the lab once, and the healthy lab: is each seen? (minutes)
+	@$(RUN) selftest $(ARGS)
+
+# A page that tells of misses (exit 1, 3) is as good as any; only one cut short is not copied.
+certificate: $(VENV)/.run ## the same ten times and at the least, into docs/certificate.md (an hour)
+	@$(RUN) selftest --full $(ARGS); code=$$?; \
+	  case $$code in 0|1|3) cp results/certificate/certificate.md docs/certificate.md ;; esac; \
+	  exit $$code
+
+# What tests/graphql/server.mjs needs. Where there is no npm, its tests say so and are skipped.
+$(NODE)/.stamp: tests/graphql/package.json tests/graphql/package-lock.json | $(VENV)/.run
+	@mkdir -p $(NODE) && cp tests/graphql/package.json tests/graphql/package-lock.json $(NODE)/
+	@npm ci --prefix $(NODE) --silent --no-audit --no-fund --ignore-scripts || { \
+	  echo "npm could not install what tests/graphql/package.json names" >&2; exit 2; }
+	@touch $@
+
+node_modules: $(NODE)/.stamp
+
+test: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests, with coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage run -m pytest -m "not long" $(ARGS)
 	@# A probe that a test has killed leaves a torn data file, which is passed over.

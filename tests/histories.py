@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from probe.history.columns import History
-from probe.history.records import DTYPE, NOBODY, Kind, Outcome, Phase
+from probe.history.records import (
+    DTYPE,
+    NOBODY,
+    SCHEMA,
+    Kind,
+    Odd,
+    Outcome,
+    Phase,
+    Put,
+    Run,
+    run_key,
+)
 from probe.model.dialect import Dialect
 from probe.model.resolved import Resolved
 from probe.model.scenario import Scenario
@@ -45,6 +57,16 @@ def ns(ms: float) -> int:
     return BASE_NS + round(ms * 1_000_000)
 
 
+@dataclass
+class Client:
+    """One client of a story, and where it is."""
+
+    session: int
+    op: int = 0
+    runs: int = 0
+    sentinels: int = 0
+
+
 class Story:
     """One history in the making."""
 
@@ -72,6 +94,7 @@ class Story:
         self.texts = bytearray(b"probetxt")
         self.sessions = 0
         self.meta: dict[str, Any] = {
+            "schema": SCHEMA,
             "anchor": {"mono_ns": BASE_NS, "wall_ns": 1_700_000_000_000_000_000},
             "run_id": "hand-1",
             "seed": 7,
@@ -228,8 +251,9 @@ class Story:
             return self._end(session, op, ms + took, ended, Phase.OPEN, detail)
         if way == "hung":
             return self._end(session, op, ms + 5000, Outcome.TIMEOUT, Phase.OPEN, detail)
-        row(ms + took, Kind.GOT, session, op, 1, 60 if read else 0, -1)
+        row(ms + took, Kind.GOT, session, op, 1, 0, -1)
         row(ms + took, Kind.READY, session, op)
+        row(ms + took + lasts, Kind.TRAFFIC, session, op, 1, 1, 60 if read else 0)
         self._runs(session, op, ms + took + 1, runs, run_flags)
         fates = {
             "good": Outcome.NORMAL,
@@ -250,16 +274,145 @@ class Story:
         self, session: int, op: int, ms: float, runs: tuple[tuple[str, ...], ...],
         flags: tuple[int, ...],
     ) -> None:  # fmt: skip
-        types = self.dialect.types
+        client = Client(session, op)
         for number, events in enumerate(runs):
-            self.row(ms, Kind.RUN, session, op, 0, 0, number)
-            self.row(ms, Kind.PUT, session, op, 0, 20, number)
-            for k, event in enumerate(events):
-                flag = types.index(event) + 1
-                self.row(ms + 1 + k // 2, Kind.GOT, session, op, flag, 50, number)
-            flag = flags[number] if flags else 1
-            if flag:
-                self.row(ms + 9, Kind.RUN, session, op, flag, len(events), number)
+            flag = flags[number] if flags else Run.ENDED
+            self.run(client, ms, *events, end=flag)
+
+    # What one client does step by step, where a table of ways is not enough.
+
+    def open(
+        self,
+        ms: float,
+        *,
+        user: int | None = None,
+        endpoint: int = 0,
+        population: int = 0,
+    ) -> Client:
+        """A client that is ready at `ms`; `user`: its identity, its own if not given."""
+        client = Client(self.sessions)
+        self.sessions += 1
+        identity = client.session if user is None else user
+        self.row(ms - 3, Kind.INTENDED, client.session, 0, endpoint, population, identity)
+        self._ready(client, ms)
+        return client
+
+    def again(self, client: Client, ms: float) -> None:
+        """The same client ready once more, on a new connection."""
+        client.op += 1
+        self._ready(client, ms)
+
+    def _ready(self, client: Client, ms: float) -> None:
+        who = (client.session, client.op)
+        # No two take the same time, as no two real ones do.
+        dial = ms - 2 - (client.session * 7 + client.op) % 11 * 0.01
+        self.row(dial, Kind.DIAL, *who)
+        self.row(dial + 0.1, Kind.TCP, *who, a=40_000 + client.session)
+        self.row(dial + 0.2, Kind.SENT, *who, a=100, b=self.text(REQUEST + b"x\r\n\r\n"))
+        self.row(ms - 0.5, Kind.HEAD, *who, a=101, b=self.text(SWITCH + b"\r\n"))
+        self.row(ms, Kind.GOT, *who, flag=1, b=-1)
+        self.row(ms, Kind.READY, *who)
+
+    def begin(self, client: Client, ms: float, *, size: int = 1) -> int:
+        """A run is begun; its key."""
+        key = run_key(client.session, client.runs)
+        client.runs += 1
+        self.row(ms, Kind.RUN, client.session, client.op, Run.BEGUN, size, key)
+        self.row(ms, Kind.PUT, client.session, client.op, Put.START, 40, key)
+        return key
+
+    def got(self, client: Client, ms: float, event: str, key: int = -1, seq: int = 0) -> None:
+        """One message came; of type 0 where the dialect does not know it."""
+        types = self.dialect.types
+        flag = types.index(event) + 1 if event in types else 0
+        self.row(ms, Kind.GOT, client.session, client.op, flag, seq, key)
+
+    def over(self, client: Client, ms: float, key: int, how: int = Run.ENDED) -> None:
+        """What the engine says of a run."""
+        self.row(ms, Kind.RUN, client.session, client.op, how, 0, key)
+
+    def run(
+        self,
+        client: Client,
+        ms: float,
+        *events: str,
+        end: int = Run.ENDED,
+        size: int = 1,
+        every: float = 1,
+        numbered: bool = False,
+    ) -> int:
+        """A run whose events come `every` so many ms; `type:n` gives one a number of its own.
+
+        With `numbered` the others are counted from 1.
+        """
+        key = self.begin(client, ms, size=size)
+        at = ms
+        for place, event in enumerate(events):
+            name, _, number = event.partition(":")
+            at += every
+            seq = int(number) if number else place + 1 if numbered else 0
+            self.got(client, at, name, key, seq)
+        if end:
+            self.over(client, at, key, end)
+        return key
+
+    def settle(self, client: Client, ms: float, *, answered: float | None = 1) -> None:
+        """A sentinel, and its answer so many ms later."""
+        client.sentinels += 1
+        who, number = (client.session, client.op), client.sentinels
+        self.row(ms, Kind.PUT, *who, flag=Put.SENTINEL, a=30, b=-1)
+        self.row(ms, Kind.SENTINEL, *who, flag=0, b=number)
+        if answered is not None:
+            self.row(ms + answered, Kind.SENTINEL, *who, flag=1, b=number)
+
+    def stall(self, client: Client, ms: float, until: float | None = None) -> None:
+        """Nothing is read for a while."""
+        self.row(ms, Kind.STALL, client.session, client.op, 0)
+        if until is not None:
+            self.row(until, Kind.STALL, client.session, client.op, 1)
+
+    def odd(self, client: Client, ms: float, what: Odd, event: str, said: str) -> None:
+        """What was odd about the message before, which is kept."""
+        types = self.dialect.types
+        kind = types.index(event) + 1 if event in types else 0
+        self.row(ms, Kind.ODD, client.session, client.op, what, kind, self.text(said))
+        self.kept(client, ms, f'{{"type":"{event}"}}')
+
+    def foreign(self, client: Client, ms: float, key: int, *, user: bool = False) -> None:
+        """The message before names a run, or a user, of another."""
+        self.row(ms, Kind.FOREIGN, client.session, client.op, int(user), 0, key)
+
+    def kept(self, client: Client, ms: float, message: str) -> None:
+        """The message before as it was."""
+        self.row(ms, Kind.KEPT, client.session, client.op, 1, 1, self.text(message))
+
+    def vanish(self, client: Client, ms: float) -> None:
+        """The client drops its connection and lives on."""
+        self.row(ms, Kind.VANISH, client.session, client.op)
+        self._over(client, ms, Outcome.NORMAL)
+
+    def lose(self, client: Client, ms: float, *, code: int = 0) -> None:
+        """The service ends the connection, by a Close where there is a code."""
+        if code:
+            self.row(ms, Kind.CLOSE, client.session, client.op, 1, code, self.text("gone"))
+        self._over(client, ms, Outcome.CLOSED if code else Outcome.EOF)
+
+    def close(self, client: Client, ms: float, *, done: int = 0) -> None:
+        """The client closes, is answered, and is done."""
+        self.row(ms, Kind.CLOSE, client.session, client.op, 0, 1000)
+        self.row(ms + 0.5, Kind.CLOSE, client.session, client.op, 1, 1000)
+        self._over(client, ms + 0.6, Outcome.NORMAL)
+        self.row(ms + 0.7, Kind.DONE, client.session, client.op + 1, done)
+
+    def stop(self, client: Client, ms: float) -> None:
+        """The stage is over before the client is."""
+        self._over(client, ms, Outcome.CANCELLED)
+        self.row(ms + 0.1, Kind.DONE, client.session, client.op + 1, 2)
+
+    def _over(self, client: Client, ms: float, outcome: Outcome) -> None:
+        who = (client.session, client.op)
+        self.row(ms, Kind.TRAFFIC, *who, flag=1, a=9, b=900)
+        self.row(ms, Kind.END, *who, flag=Phase.READY, a=outcome)
 
     def peer(self, **facts: Any) -> Story:
         """Who answered at an endpoint."""

@@ -137,6 +137,62 @@ def websocket(http, lab, path="/ws", **options):
     return http.ws_connect(lab.url + path, **options)
 
 
+class Talk:
+    """One ready connection of a client that keeps all it gets, as (text, object)."""
+
+    def __init__(self, ws, ready):
+        self.ws = ws
+        self.ready = ready
+        self.got = []
+        self.pings = 0
+
+    @classmethod
+    async def open(cls, http, lab, user, path="/ws", **options):
+        bearer = {"Authorization": f"Bearer {token(sub=user)}"}
+        ws = await websocket(http, lab, path, headers=bearer, **options)
+        return cls(ws, await ws.receive_json())
+
+    @property
+    def id(self):
+        return self.ready["connection_id"]
+
+    async def say(self, kind, **fields):
+        await self.ws.send_json({"type": kind, **fields})
+
+    async def sync(self):
+        """Read up to the answer to a ping of our own, the sentinel; returns what came before."""
+        self.pings += 1
+        name = f"sentinel-{self.pings}"
+        await self.say("ping", id=name)
+        before = []
+        while True:
+            message = await self.ws.receive()
+            assert message.type is aiohttp.WSMsgType.TEXT, message
+            body = json.loads(message.data)
+            if body["type"] == "pong" and body["id"] == name:
+                self.got += before
+                return [body for _, body in before]
+            before.append((message.data, body))
+
+    def events(self):
+        """The events of runs among all that came."""
+        return [body for _, body in self.got if body["type"] in EVENTS]
+
+
+async def runs_ended(http, lab, least=0):
+    """How many runs have ended, once they are at least so many."""
+    while True:
+        ended = sum((await totals_of(http, lab))["events"].get("run", {}).values())
+        if ended >= least:
+            return ended
+        await asyncio.sleep(0.005)
+
+
+async def set_defects(http, lab, **wanted):
+    async with http.post(lab.url + "/_lab/defects", json=wanted) as answer:
+        assert answer.status == 200, await answer.text()
+
+
 async def totals_of(http, lab):
     async with http.get(lab.url + "/_lab/ledger") as answer:
         assert answer.status == 200
@@ -145,7 +201,14 @@ async def totals_of(http, lab):
 
 def recount(lines):
     """The totals once more, from the file alone."""
-    label = {"phase": "phase", "handshake": "outcome", "close": "by", "fault": "kind"}
+    label = {
+        "phase": "phase",
+        "handshake": "outcome",
+        "close": "by",
+        "fault": "kind",
+        "hit": "defect",
+        "overflow": "told",
+    }
     events: dict[str, Counter[str]] = {}
     for line in lines:
         match line["event"]:
@@ -160,6 +223,7 @@ def recount(lines):
         "lines": len(lines),
         "phases": {line["phase"]: line["t_ns"] for line in lines if line["event"] == "phase"},
         "events": events,
+        "hits": dict(events.get("hit", {})),
         "events_sent": sum(line["sent"] for line in lines if line["event"] == "run"),
     }
 

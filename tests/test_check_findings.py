@@ -3,9 +3,13 @@
 import pytest
 
 from probe.check.catalogue import CATALOGUE
+from probe.check.entries_delivery import DELIVERY
+from probe.check.entries_pressure import PRESSURE
 from probe.check.judge import judge
 from probe.check.verdict import Outcome
-from tests.histories import DIALECT, HERD, LOAD, RESTART, Story
+from probe.history.records import Run
+from tests.delivery_histories import CLASSES
+from tests.histories import DIALECT, HERD, LOAD, RESTART, Client, Story
 
 PREFLIGHT = {"pre": {"activity": "preflight", "expect": {"connects": True, "health": True}}}
 MATRIX = {"offers": {"activity": "matrix", "expect": {"offers": True}}}
@@ -113,7 +117,10 @@ STORIES = {
     "target.proxy": (preflight("proxy_failed", detail="the proxy: 407"), "407"),
     "target.no_token": (users(), "no token"),
     "target.no_restart": (users(), "no restart"),
-    "health.unhealthy": (preflight("good").health(30, 2, status=200), "degraded (HTTP status 200)"),
+    "health.unhealthy": (
+        preflight("good").health(30, 0, status=503),
+        "unhealthy (HTTP status 503)",
+    ),
     "connect.flaky": (
         preflight("good", "good", "status"),
         "2 of 3 attempts at main got in; the others: 1 status 503",
@@ -173,10 +180,6 @@ STORIES = {
     "connect.accepted_then_silent": (users("hung"), "1 of 60 connections got a 101 and then"),
     "connect.no_answer": (users("no_answer", took=5000), "got no answer at all for 5 s"),
     "connect.dropped": (users("eof"), "no HTTP answer but a drop of TCP"),
-    "run.incomplete": (of_runs(("started", "completed"), flag=2), "tool (60x)"),
-    "run.late": (of_runs(("started",), flag=3), "did not end within 10 s"),
-    "run.out_of_order": (of_runs(("started", "completed", "tool")), "another order"),
-    "run.duplicated": (of_runs(("started", "started", "tool", "completed")), "started (60x)"),
 }
 META = {
     "target.no_token": {"ended": "aborted", "fault": "auth", "error": "no token: 401"},
@@ -184,7 +187,13 @@ META = {
 }
 
 
-@pytest.mark.parametrize("code", sorted(CATALOGUE))
+def test_every_code_of_the_catalogue_has_a_story_somewhere():
+    elsewhere = set(DELIVERY) | set(PRESSURE)
+    assert set(STORIES) == set(CATALOGUE) - elsewhere
+    assert set(DELIVERY) == set(CLASSES) | {"delivery.unknown"}
+
+
+@pytest.mark.parametrize("code", sorted(STORIES))
 def test_each_finding_is_made_from_what_was_seen(code):
     story, words = STORIES[code]
     judgement = judge(story.history(**META.get(code, {})), story.resolved)
@@ -381,24 +390,27 @@ def test_an_endpoint_that_lets_some_in_is_flaky_and_nothing_more():
     assert [each.code for each in judgement.findings] == ["connect.flaky"]
 
 
-@pytest.mark.parametrize(
-    ("way", "fate", "verdict"),
-    [("closed_late", "incomplete", Outcome.FAIL), ("good", "unknown", Outcome.INCONCLUSIVE)],
-)
-def test_a_run_that_the_peer_cut_off_is_incomplete_and_one_that_we_did_is_unknown(
-    way, fate, verdict
-):
-    story = Story({"users": {**LOAD, "expect": {"runs": {"rate": "99%"}}}}).stage().fit()
-    for k in range(20):
-        story.client(100 + k * 20, way, runs=(("started",),), run_flags=(4,))
+RUN_ENDS = {
+    "run.hung": (("started",), Run.GIVEN_UP, 20_000, Outcome.FAIL),
+    "delivery.lost": (("started", "completed"), Run.ENDED, 2000, Outcome.FAIL),
+    "delivery.duplicated": ((*RUNS, "tool"), Run.ENDED, 2000, Outcome.FAIL),
+    "delivery.reordered": (("started", "completed", "tool"), Run.ENDED, 2000, Outcome.FAIL),
+    "": (("started",), Run.CUT_OFF, 2000, Outcome.INCONCLUSIVE),
+}
+
+
+@pytest.mark.parametrize("code", RUN_ENDS)
+def test_where_only_runs_are_asked_for_sessions_are_counted_and_classes_told(code):
+    events, flag, lasts, verdict = RUN_ENDS[code]
+    story = of_runs(events, flag=flag, lasts=lasts, n=20)
+    for session in range(20):
+        story.settle(Client(session), 100 + session * 20 + lasts - 2)
     judgement = judge(story.history(), story.resolved)
-    assert judgement.checks[0].verdict is verdict
-    events = judgement.summary["events"]["users"]
-    assert events[fate] == 20
-    assert events["events"] == {"started": 20, "tool": 0, "completed": 0}
-    assert [each.code for each in judgement.findings] == (
-        ["run.incomplete"] if verdict is Outcome.FAIL else []
-    )
+    (check,) = [c for c in judgement.checks if c.id == "users.runs"]
+    assert (check.verdict, check.n) == (verdict, 20)
+    assert "0 of 20 sessions" in check.message
+    assert [f.code for f in judgement.findings] == ([code] if code else [])
+    assert {f.check for f in judgement.findings} <= {"users.runs"}
 
 
 @pytest.mark.parametrize("before", ["good", "refused"])

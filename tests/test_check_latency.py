@@ -109,6 +109,7 @@ def test_a_population_can_be_held_to_its_own_limit():
         story.client(105 + k * 20, "good", population=1, took=1500 + k)
     checks = {c.id: c.verdict for c in judge(story.history(), story.resolved).checks}
     assert checks == {
+        "users.service": Outcome.PASS,
         "users.latency.ready.p50.fast": Outcome.PASS,
         "users.latency.ready.p50.slow": Outcome.FAIL,
     }

@@ -11,7 +11,21 @@ from hypothesis import strategies as st
 from probe.errors import HistoryError
 from probe.history.columns import History, succeeded
 from probe.history.journal import Journal
-from probe.history.records import DTYPE, NOBODY, ROW, SCHEMA, Kind, Outcome, Phase, Violation
+from probe.history.records import (
+    DTYPE,
+    NOBODY,
+    ROW,
+    SCHEMA,
+    Kind,
+    Odd,
+    Outcome,
+    Phase,
+    Put,
+    Run,
+    Violation,
+    run_key,
+)
+from probe.history.tables import FOREVER
 from probe.redact import Redactor
 
 META = {"schema": SCHEMA, "anchor": {"mono_ns": 5, "wall_ns": 1_000_000_000}}
@@ -34,15 +48,20 @@ ROWS = [
     (154, 4, 1, K.SENT, 0, 300, 0),
     (155, 4, 1, K.HEAD, Violation.ACCEPT, 101, 0),
     (156, 4, 1, K.FIRST, 0, 17, 0),
-    (157, 4, 1, K.GOT, 1, 17, -1),
+    (157, 4, 1, K.GOT, 1, 0, -1),
     (157, 4, 1, K.READY, 0, 0, 0),
-    (160, 4, 1, K.RUN, 0, 0, 0),
-    (161, 4, 1, K.RUN, 0, 0, 1),
-    (162, 4, 1, K.GOT, 2, 20, 0),
-    (163, 4, 1, K.GOT, 3, 20, 0),
-    (164, 4, 1, K.RUN, 1, 2, 0),
-    (165, 4, 1, K.RUN, 4, 1, 1),
-    (166, 4, 1, K.RUN, 0, 0, 2),
+    (158, 4, 1, K.SENTINEL, 0, 0, 1),
+    (159, 4, 1, K.SENTINEL, 1, 0, 1),
+    (160, 4, 1, K.RUN, Run.BEGUN, 7, run_key(4, 0)),
+    (161, 4, 1, K.RUN, Run.BEGUN, 1, run_key(4, 1)),
+    (162, 4, 1, K.GOT, 2, 1, run_key(4, 0)),
+    (163, 4, 1, K.GOT, 3, 2, run_key(4, 0)),
+    (164, 4, 1, K.RUN, Run.ENDED, 2, run_key(4, 0)),
+    (165, 4, 1, K.RUN, Run.CUT_OFF, 1, run_key(4, 1)),
+    (166, 4, 1, K.RUN, Run.BEGUN, 1, run_key(4, 2)),
+    (167, 4, 1, K.STALL, 0, 0, 0),
+    (168, 4, 1, K.STALL, 1, 0, 0),
+    (169, 4, 1, K.STALL, 0, 0, 0),
     (170, 4, 1, K.CLOSE, 0, 1000, 0),
     (171, 4, 1, K.CLOSE, 1, 1011, 50),
     (172, 4, 1, K.END, Phase.READY, Outcome.CLOSED, 60),
@@ -81,7 +100,7 @@ def test_attempts():
     assert refused == {
         "session": 4, "attempt": 0, "trial": 1, "population": 2, "endpoint": 1,
         "intended": 100, "dial": 101, "resolved": 102, "tcp": 103, "tls": 0, "sent": 104,
-        "head": 105, "first": 0, "ready": 0, "event": 0, "end": 106, "status": 503,
+        "head": 105, "first": 0, "ready": 0, "event": 0, "served": 0, "end": 106, "status": 503,
         "violations": 0, "outcome": Outcome.STATUS, "phase": Phase.UPGRADE, "close_code": 0,
         "close_at": 0, "request_text": 8, "response_text": 20, "reason_text": 0,
         "detail_text": 30,
@@ -89,7 +108,7 @@ def test_attempts():
     assert ended == {
         "session": 4, "attempt": 1, "trial": 1, "population": 2, "endpoint": 1,
         "intended": 150, "dial": 150, "resolved": 151, "tcp": 152, "tls": 153, "sent": 154,
-        "head": 155, "first": 156, "ready": 157, "event": 162, "end": 172, "status": 101,
+        "head": 155, "first": 156, "ready": 157, "event": 162, "served": 162, "end": 172, "status": 101,
         "violations": Violation.ACCEPT, "outcome": Outcome.CLOSED, "phase": Phase.READY,
         "close_code": 1011, "close_at": 171, "request_text": 0, "response_text": 0,
         "reason_text": 50, "detail_text": 60,
@@ -101,19 +120,52 @@ def test_attempts():
 
 
 def test_runs():
-    names = ("session", "attempt", "run", "population", "trial", "begun", "ended", "outcome",
-             "events")  # fmt: skip
+    names = ("key", "session", "attempt", "run", "size", "population", "trial", "begun", "ended",
+             "outcome", "over")  # fmt: skip
     found = [tuple(row[name] for name in names) for row in as_dicts(history(ROWS).runs)]
     assert found == [
-        (4, 1, 0, 2, 1, 160, 164, 1, 2),
-        (4, 1, 1, 2, 1, 161, 165, 4, 1),
-        (4, 1, 2, 2, 1, 166, 0, 0, 0),
+        (run_key(4, 0), 4, 1, 0, 7, 2, 1, 160, 164, Run.ENDED, 164),
+        (run_key(4, 1), 4, 1, 1, 1, 2, 1, 161, 0, Run.CUT_OFF, 165),
+        (run_key(4, 2), 4, 1, 2, 1, 2, 1, 166, 0, 0, 0),
+    ]
+
+
+def test_a_run_that_ended_after_it_was_given_up_has_both():
+    key = run_key(4, 0)
+    rows = [
+        (1, 4, 0, K.RUN, Run.BEGUN, 1, key),
+        (9, 4, 0, K.RUN, Run.ENDED, 1, key),
+        (7, 4, 0, K.RUN, Run.GIVEN_UP, 0, key),
+        (3, 4, 1, K.RUN, Run.BEGUN, 5, key),
+    ]
+    for order in (rows, rows[::-1]):
+        (run,) = as_dicts(history(order).runs)
+        assert (run["begun"], run["size"], run["attempt"]) == (1, 1, 0)
+        assert (run["ended"], run["outcome"], run["over"]) == (9, Run.ENDED, 9)
+
+
+def test_coverage_ends_with_the_last_proof_of_life():
+    story = history(ROWS)
+    assert as_dicts(story.coverage) == [{"session": 4, "attempt": 1, "ready": 157, "alive": 163}]
+    more = [
+        (175, 4, 1, K.SENTINEL, 0, 0, 2),  # sent, and never answered
+        (176, 4, 1, K.PUT, 0, 9, -1),
+        (177, 4, 1, K.PONG, 0, 0, 3),
+    ]
+    assert history(ROWS + more[:2]).coverage["alive"].tolist() == [163]
+    assert history(ROWS + more).coverage["alive"].tolist() == [177]
+
+
+def test_stalls():
+    assert [tuple(row.values()) for row in as_dicts(history(ROWS).stalls)] == [
+        (4, 1, 167, 168),
+        (4, 1, 169, FOREVER),
     ]
 
 
 def test_frames_of_one_session_are_its_witness():
     story = history(ROWS)
-    assert len(story.frames(4)) == 27
+    assert len(story.frames(4)) == 32
     assert story.frames(4, 0)["t"].tolist() == [101, 102, 103, 104, 105, 106]
     assert story.frames(4, 1)["kind"][0] == K.DIAL
     assert len(story.frames(5)) == 0
@@ -123,7 +175,7 @@ def test_frames_of_one_session_are_its_witness():
 @given(st.permutations(ROWS))
 def test_tables_do_not_depend_on_the_order_of_rows(rows):
     shuffled, written = history(rows), history(ROWS)
-    for table in ("sessions", "attempts", "runs"):
+    for table in ("sessions", "attempts", "runs", "coverage", "stalls"):
         assert getattr(shuffled, table).tobytes() == getattr(written, table).tobytes()
 
 
@@ -226,7 +278,9 @@ def test_a_file_cut_off_anywhere_is_read_as_far_as_it_goes_or_refused(tmp_path, 
         assert story.text(reference) == (b"" if name == "texts.bin" else b"some text")
 
 
-@pytest.mark.parametrize("meta", ["[]", "null", "{}", '{"schema": 0}', '{"schema": 2}', "\xff"])
+@pytest.mark.parametrize(
+    "meta", ["[]", "null", "{}", '{"schema": 0}', '{"schema": 1}', '{"schema": 3}', "\xff"]
+)
 def test_what_is_no_history_of_ours_is_refused(tmp_path, meta):
     folder = tmp_path / "h"
     written(folder)
@@ -264,10 +318,14 @@ def test_rows_of_other_kinds_and_wild_values_do_no_harm():
 def test_the_stored_numbers_never_change():
     assert {kind.name: kind.value for kind in Kind} == {
         "STAGE": 1, "ANCHOR": 2, "SETTLED": 3, "HEALTH": 4, "LAG": 5, "CPU": 6, "STEAL": 7,
-        "GC": 8, "GAP": 9, "PEER": 10, "LIMIT": 11, "INTENDED": 20, "DIAL": 21, "RESOLVED": 22,
-        "TCP": 23, "TLS": 24, "SENT": 25, "HEAD": 26, "FIRST": 27, "READY": 28, "PUT": 30,
-        "GOT": 31, "KEPT": 32, "PING": 33, "PONG": 34, "RUN": 35, "CLOSE": 40, "END": 41,
-        "DONE": 42, "LATE": 43,
+        "GC": 8, "GAP": 9, "PEER": 10, "LIMIT": 11, "TOLD": 12, "TOKEN": 13, "INTENDED": 20,
+        "DIAL": 21, "RESOLVED": 22, "TCP": 23, "TLS": 24, "SENT": 25, "HEAD": 26, "FIRST": 27,
+        "READY": 28, "PUT": 30, "GOT": 31, "KEPT": 32, "PING": 33, "PONG": 34, "RUN": 35,
+        "ODD": 36, "FOREIGN": 37, "STALL": 38, "SENTINEL": 39, "CLOSE": 40, "END": 41, "DONE": 42,
+        "VANISH": 43, "TRAFFIC": 44,
     }  # fmt: skip
+    assert [run.value for run in Run] == list(range(5))
+    assert [put.value for put in Put] == list(range(6))
+    assert [odd.value for odd in Odd] == list(range(1, 8))
     assert [outcome.value for outcome in Outcome] == list(range(18))
     assert [phase.value for phase in Phase] == list(range(7))

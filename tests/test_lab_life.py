@@ -119,6 +119,8 @@ def test_a_taken_port_is_told():
         (["--boot", "ready=soon"], SECRET, "is no duration"),
         (["--ledger", "/nowhere/at/all"], SECRET, "name a file that can be written"),
         (["--host", "256.0.0.1"], SECRET, "mend --host"),
+        (["--limit", "fast"], SECRET, "like 200/400"),
+        (["--idle", "long"], SECRET, "is no duration"),
         (["--wrong"], SECRET, "--help"),
     ],
 )
@@ -164,6 +166,7 @@ def test_sigterm_closes_everything_with_1001(tmp_path):
         stopping, stopped = lab.lines("phase")[-2:]
         assert (stopping["phase"], stopped["phase"]) == ("stopping", "stopped")
         assert lab.lines()[-1] == stopped
+        assert stopped["hits"] == {}
 
 
 def test_sigterm_before_listening_ends_the_boot(tmp_path):

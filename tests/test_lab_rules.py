@@ -7,9 +7,12 @@ import hashlib
 import pytest
 
 from probe.lab.boot import BootPlan, parse_boot
-from probe.lab.defects import TABLE, DefectError, Defects, draw
+from probe.lab.defects import DefectError, Defects, draw
 from probe.lab.durations import format_duration, parse_duration
+from probe.lab.fate import draw_fate, kind_at
+from probe.lab.limits import Bucket, Limit, parse_limit
 from probe.lab.offers import Choice, OfferError, choose
+from probe.lab.table import EVENTS, TABLE
 
 MS = 1_000_000
 
@@ -106,6 +109,13 @@ def test_rates_are_kept():
         ("cold_start_hang", "nan", "rate from 0 to 1"),
         ("cold_start_hang", "often", "rate from 0 to 1"),
         ("slow_boot", "6", "duration like"),
+        ("drop_event", "1@agent_stopped", "one of agent_started, agent_thinking"),
+        ("drop_event", "@agent_started", "rate from 0 to 1"),
+        ("reorder_event", "1@agent_started", "one of agent_thinking"),
+        ("hung_run", "1@agent_started", "rate from 0 to 1"),
+        ("queue_overflow", "0", "whole number from 1 to 1000"),
+        ("queue_overflow", "1.5", "whole number from 1 to 1000"),
+        ("rate_limit_global", "2", "0 or 1"),
     ],
 )
 def test_a_wrong_defect_says_what_is_right(name, value, message):
@@ -158,3 +168,62 @@ def test_healthy_waits_for_ready_but_may_be_later():
 def test_a_wrong_boot_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         parse_boot(text)
+
+
+def test_values_come_back_as_they_are_written():
+    defects = Defects(0, 1, [("drop_event", "0.25@tool_completed"), ("queue_overflow", None)])
+    assert defects.as_json() == {"drop_event": "0.25@tool_completed", "queue_overflow": 100}
+    defects.change({"drop_event": "1", "queue_overflow": 7, "rate_limit_global": 1})
+    assert defects.as_json() == {"drop_event": 1.0, "queue_overflow": 7, "rate_limit_global": 1.0}
+    assert defects.is_on("rate_limit_global")
+    again = Defects(0, 1, [(name, str(value)) for name, value in defects.as_json().items()])
+    assert again.as_json() == defects.as_json()
+
+
+def test_a_draw_with_an_index_does_not_depend_on_the_order_of_asking():
+    def hits(order):
+        defects = Defects(3, 1, [("cross_user_leak", "0.5")])
+        return {index for index in order if defects.draw("cross_user_leak", str(index))}
+
+    assert hits(range(50)) == hits(reversed(range(50)))
+    assert 0 < len(hits(range(50))) < 50
+
+
+def test_the_events_of_a_run_stand_in_their_order():
+    assert [kind_at(index, 1) for index in range(5)] == list(EVENTS)
+    kinds = [kind_at(index, 3) for index in range(8)]
+    assert kinds == [EVENTS[0], *[EVENTS[1]] * 3, *EVENTS[2:], EVENTS[1]]
+
+
+@pytest.mark.parametrize("thoughts", [1, 4])
+@pytest.mark.parametrize("name", ["drop_event", "duplicate_event", "reorder_event", "late_event"])
+def test_a_victim_is_of_the_type_that_was_asked_for_or_of_any(name, thoughts):
+    def victims(value):
+        defects = Defects(1, 1, [(name, value)])
+        fates = [
+            draw_fate(defects, thoughts, legacy=False, first=True, others=[]) for _ in range(200)
+        ]
+        return {index for fate in fates for index in fate.moments}
+
+    targets = TABLE[name].targets
+    everything = set(range(thoughts + 4)) - ({0} if EVENTS[0] not in targets else set())
+    assert victims("1") == everything
+    assert victims("0") == set()
+    for kind in targets:
+        assert {kind_at(index, thoughts) for index in victims(f"1@{kind}")} == {kind}
+
+
+def test_a_bucket_lets_a_burst_pass_and_then_the_rate():
+    bucket = Bucket(Limit(10, 3), 0)
+    assert [bucket.take(0) for _ in range(4)] == [0, 0, 0, 100 * MS]
+    assert bucket.take(60 * MS) == 40 * MS
+    assert bucket.take(100 * MS) == 0
+    assert bucket.take(100 * MS) == 100 * MS
+    assert [bucket.take(3_600_000 * MS) for _ in range(4)] == [0, 0, 0, 100 * MS]
+
+
+def test_limits_are_read():
+    assert parse_limit("50/60") == Limit(50, 60)
+    for wrong in ("", "50", "0/5", "5/0", "a/b", "1/2/3", "-1/2", "1.5/2"):
+        with pytest.raises(ValueError, match="limit|from 1"):
+            parse_limit(wrong)

@@ -270,11 +270,21 @@ def test_small_talk(lab):
                 ('{"type": 1}', "no_type"),
                 ('{"type": "start_agent", "message": 1}', "bad_message"),
                 ('{"type": "start_agent", "run_id": "a b"}', "bad_id"),
+                ('{"type": "start_agent", "thoughts": 0}', "bad_thoughts"),
+                ('{"type": "start_agent", "thoughts": 20001}', "bad_thoughts"),
+                ('{"type": "start_agent", "thoughts": true}', "bad_thoughts"),
+                ('{"type": "start_agent", "pad": 16385}', "bad_pad"),
+                ('{"type": "ping", "id": 7}', "bad_id"),
+                ('{"type": "resume", "after": -1}', "bad_after"),
+                ('{"type": "resume"}', "bad_after"),
                 (f'{{"type": "start_agent", "run_id": "{token()}"}}', "bad_id"),
             ):
                 await ws.send_str(message)
                 answer = await ws.receive_json()
-                assert (answer["type"], answer["code"]) == ("error", code)
+                assert (answer["type"], answer["code"], "run_id" in answer) == ("error", code, False)
+            await ws.send_str('{"type": "start_agent", "run_id": "r", "pad": null}')
+            answer = await ws.receive_json()
+            assert (answer["code"], answer["run_id"]) == ("bad_pad", "r")
             await ws.send_bytes(b"{}")
             assert (await ws.receive_json())["code"] == "not_text"
             await ws.send_json({"type": "ping"})
@@ -333,25 +343,31 @@ def test_runs_go_side_by_side(lab):
     run_async(main)
 
 
-def test_a_run_whose_client_goes_is_told_as_broken(tmp_path):
+def test_a_run_that_the_lab_breaks_off_is_told_as_broken(tmp_path):
     with Lab(tmp_path, "--pace", "1m") as slow:
 
         async def main():
             async with aiohttp.ClientSession() as http, websocket(http, slow) as ws:
                 await ws.receive_json()
-                await ws.send_json({"type": "start_agent", "run_id": "cut"})
+                ask = {"type": "start_agent", "run_id": "cut", "thread_id": "t", "thoughts": 3}
+                await ws.send_json(ask)
                 assert (await ws.receive_json())["type"] == "agent_started"
-                await ws.send_json({"type": "start_agent", "run_id": "cut"})
-                assert (await ws.receive_json())["code"] == "duplicate_run"
+                await ws.send_json(ask)
+                error = await ws.receive_json()
+                assert (error["code"], error["run_id"]) == ("duplicate_run", "cut")
                 ws._response.connection.transport.abort()
 
         until(lambda: "ready" in slow.phases())
         run_async(main)
-        (run,) = until(lambda: slow.lines("run"))
-        assert (run["run_id"], run["sent"], run["completed"]) == ("cut", 1, False)
         (close,) = until(lambda: slow.lines("close"))
-        assert (close["by"], close["code"]) == ("lost", 1006)
+        assert (close["by"], close["code"], close["user_id"]) == ("lost", 1006, "ann")
+        assert slow.lines("run") == []  # it goes on without its client
         check_ledger(slow)
+    (run,) = slow.lines("run")
+    assert (run["run_id"], run["sent"], run["completed"]) == ("cut", 1, False)
+    assert (run["user_id"], run["thread_id"], run["thoughts"]) == ("ann", "t", 3)
+    assert run["counts"] == {"agent_started": 1}
+    assert slow.phases()["ready"] < run["t_start_ns"] < run["t_ns"]
 
 
 def test_health_tells_its_revision(lab):
@@ -361,6 +377,8 @@ def test_health_tells_its_revision(lab):
             assert (answer.status, body["status"], body["version"]) == (200, "healthy", "1")
             assert body["revision"] == answer.headers["X-Revision"] == "lab-1"
             assert body["uptime"] > 0
+            assert body["dependencies"] == {"postgres": {"status": "ok"}, "redis": {"status": "ok"}}
+            assert body["memory_bytes"] > 1_000_000
             assert answer.headers["Server"] == "probe-lab/1"
 
     run_async(main)

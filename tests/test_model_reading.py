@@ -65,7 +65,7 @@ latency = [{phase="conect", quantile="q", within="1s"}]
     assert "'250ms'" in found["stages.load.budget"].allowed
     assert found[f"{users}.script.0.do"].found == "'conect'"
     assert found[f"{users}.script.0.do"].hint == "did you mean 'connect'?"
-    assert found[f"{users}.script.3.cout"].allowed == "count, do"
+    assert found[f"{users}.script.3.cout"].allowed == "count, do, pad, size, wait"
     assert found[f"{users}.script.2.lasts"].message == "this key is missing"
     assert found[f"{other}.script"].found == "'vist'"
     assert found[f"{limit}.phase"].hint == "did you mean 'connect'?"
@@ -266,8 +266,8 @@ RUN = 'title = "t"\n[present.default]\n[run]\nstart = "{{run}}"\n{}\n'
     [
         ('title = "t"\n[present.other]\n', "present.default is missing"),
         (RUN.format('events = ["a", "a"]'), "twice"),
-        (RUN.format('events = ["a", "b"]\nends = "a"'), "not the last"),
-        (RUN.format('events = ["a", "b"]\nends = "c"'), "not the last"),
+        (RUN.format('events = ["a", "b"]\nends = "a"'), "which ends the run"),
+        (RUN.format('events = ["a", "b"]\nends = "c"'), "none of the events"),
         (RUN.format('events = ["a"]\n[ready]\nevent = "a"'), "can be but one"),
         (RUN.format("events = []"), "at least 1 item"),
     ],

@@ -14,7 +14,9 @@ from probe.model.target import Target
 
 NS = st.integers(0, 2**62).map(lambda ns: f"{ns}ns")
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True)
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12).filter(
+    lambda text: "${PROBE_" not in text  # no file can hold it
+)
 RATES = st.floats(1e-3, 1e6).map(lambda hz: f"{hz:.6f}/s")
 SHAPES = st.one_of(
     st.fixed_dictionaries({"rate": RATES, "lasts": st.integers(1, 9**9).map(lambda s: f"{s}ms")}),
@@ -37,6 +39,8 @@ POPULATIONS = st.fixed_dictionaries(
         "finally": st.lists(STEPS, max_size=2),
         "endpoints": st.lists(NAMES, max_size=2),
         "retry": st.booleans(),
+        "jitter": st.floats(0, 1),
+        "users": st.integers(1, 9),
     },
 )
 LATENCY = st.fixed_dictionaries(
@@ -53,13 +57,14 @@ STAGES = st.fixed_dictionaries(
         "trials": st.integers(1, 99),
         "budget": NS,
         "health_every": NS,
-        "gate": st.booleans(),
+        "gate": st.booleans() | st.floats(0, 1),
         "expect": st.fixed_dictionaries(
             {},
             optional={
                 "latency": st.lists(LATENCY, max_size=2),
                 "success": st.fixed_dictionaries({"rate": st.floats(0, 1)}),
                 "definite": st.booleans(),
+                "delivery": st.fixed_dictionaries({}, optional={"completeness": st.floats(0, 1)}),
             },
         ),
     },

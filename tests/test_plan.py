@@ -359,3 +359,21 @@ def test_what_is_loopback():
         assert is_loopback(host)
     for host in ("", "0.0.0.0", "10.0.0.1", "localhost.example.org", "ip6-localhost", "::"):
         assert not is_loopback(host)
+
+
+def test_clients_share_users_only_where_a_population_says_so():
+    stages = {
+        "load": {
+            "populations": {
+                "speakers": {"shape": {"clients": 3}, "users": 3},
+                "listeners": {"shape": {"clients": 7}, "users": 3},
+                "alone": {"shape": {"clients": 2}},
+            }
+        }
+    }
+    clients = plan_of(stages=stages).stages[0].clients
+    by = [sorted(clients["identity"][clients["population"] == k].tolist()) for k in range(3)]
+    assert by[0] == [0, 1, 2]
+    assert by[1] == [0, 0, 0, 1, 1, 2, 2]
+    assert not set(by[2]) & {0, 1, 2}
+    assert len(set(by[2])) == 2

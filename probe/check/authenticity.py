@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.check.lines import outcome_words
 from probe.check.view import labels
-from probe.check.witness import headers_of, outcome_words
+from probe.check.witness import headers_of
 from probe.check.words import plain, seconds
-from probe.history.records import Kind, Violation
+from probe.history.records import Kind, Run, Violation
 from probe.stats.quantiles import Value, quantile
 
 if TYPE_CHECKING:
@@ -26,18 +27,22 @@ if TYPE_CHECKING:
 
 _HEADS_READ_MAX: Final = 10_000
 _SWITCHING: Final = 101
-_RUN_WORDS: Final = {0: "unknown", 1: "complete", 2: "incomplete", 3: "late", 4: "cut off"}
+_RUN_WORDS: Final = {
+    0: "unknown",
+    **{int(run): run.name.lower().replace("_", " ") for run in Run if run != Run.BEGUN},
+}
 _SESSION_WORDS: Final = {-1: "no end recorded", 0: "complete", 1: "failed", 2: "stopped"}
 
 
 def authenticity(history: History) -> dict[str, Any]:
     """See the module; figures carry their unit in their name."""
     rows, attempts = history.rows, history.attempts
-    got, cpu = history.of(Kind.GOT), history.of(Kind.CPU)
+    traffic, cpu = history.of(Kind.TRAFFIC), history.of(Kind.CPU)
     statuses = attempts["status"][attempts["head"] > 0]
     upgraded = attempts[(attempts["head"] > 0) & (attempts["status"] == _SWITCHING)]
     wrong = (upgraded["violations"] & Violation.ACCEPT) != 0
     own = cpu[cpu["op"] == 0]
+    kinds, requests = rows["kind"], history.of(Kind.SENT)["a"]
     span = int(rows["t"].max() - rows["t"].min()) if len(rows) else 0
     return {
         "peers": _peers(history),
@@ -46,10 +51,10 @@ def authenticity(history: History) -> dict[str, Any]:
         "statuses": _counts(statuses),
         "accept_keys_verified": int((~wrong).sum()),
         "accept_keys_wrong": int(wrong.sum()),
-        "messages_received": len(got),
-        "messages_sent": len(history.of(Kind.PUT)),
-        "bytes_received": int(got["a"].sum()),
-        "bytes_sent": int(history.of(Kind.PUT)["a"].sum() + history.of(Kind.SENT)["a"].sum()),
+        "messages_received": int((kinds == Kind.GOT).sum()),
+        "messages_sent": int((kinds == Kind.PUT).sum()),
+        "bytes_received": int(traffic["b"][traffic["flag"] == 1].sum()),
+        "bytes_sent": int(traffic["b"][traffic["flag"] == 0].sum() + requests.sum()),
         "events": _events(history),
         "ping_round_trip": _round_trips(history),
         "cpu_s": _cpu_s(own),
@@ -116,7 +121,9 @@ def _servers(history: History) -> list[str]:
 
 def _events(history: History) -> dict[str, int]:
     names = history.names("types")
-    flags = np.bincount(history.of(Kind.GOT)["flag"], minlength=len(names) + 1).tolist()
+    rows = history.rows
+    got = rows["flag"][rows["kind"] == Kind.GOT]
+    flags = np.bincount(got, minlength=len(names) + 1).tolist()
     by_name = dict(zip(names, flags[1:], strict=False))
     return {**by_name, "other": flags[0]}
 

@@ -8,26 +8,15 @@ not in this table cannot be made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from probe.check.verdict import Evidence, Finding, Witness
+from probe.check.entries_delivery import DELIVERY, FAMILIES
+from probe.check.entries_pressure import PRESSURE
+from probe.check.entry import Entry
+from probe.check.verdict import Finding, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-Severity = Literal["critical", "major", "minor", "info"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of the table."""
-
-    severity: Severity
-    evidence: Evidence
-    causes: Mapping[str, str]
-    source: str
-    control: str = "none"
 
 
 def _target(cause: str, **more: str) -> Entry:
@@ -253,31 +242,19 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         },
         _DEFINITE,
     ),
-    "run.incomplete": Entry(
-        "critical",
-        "bound",
-        {
-            "": "events are lost between the agent and the socket",
-            "closed": "the connection ended before the run did",
-        },
-        "docs/field.md, lost events; docs/methods.md, Runs",
-    ),
-    "run.late": Entry(
-        "major",
-        "bound",
-        {"": "the run hangs, or is slower than the dialect allows"},
-        "docs/field.md, hung agent",
-    ),
-    "run.out_of_order": Entry(
-        "major",
-        "bound",
-        {"": "events of one run are sent by more than one task, without an order"},
-        "docs/methods.md, Runs",
-    ),
-    "run.duplicated": Entry(
-        "major", "bound", {"": "an event of a run is sent twice"}, "docs/methods.md, Runs"
-    ),
+    **DELIVERY,
+    **PRESSURE,
 }
+
+
+def entry_of(code: str) -> Entry:
+    """The row of a code; of a family of codes where it ends in a name of the dialect."""
+    if code in CATALOGUE:
+        return CATALOGUE[code]
+    for start, entry in FAMILIES.items():
+        if code.startswith(start):
+            return entry
+    raise KeyError(code)
 
 
 def finding(
@@ -290,7 +267,7 @@ def finding(
     pattern: str = "",
 ) -> Finding:
     """A finding of the table; `pattern` chooses among its causes."""
-    entry = CATALOGUE[code]
+    entry = entry_of(code)
     return Finding(
         code=code,
         severity=entry.severity,

@@ -16,7 +16,7 @@ from probe.check.catalogue import finding
 from probe.check.verdict import Check, Outcome
 from probe.check.view import SWITCHING, decided, gone_at, good, silent, taken_away
 from probe.check.witness import witnesses
-from probe.check.words import at_most, close_words, counted, duration, of, were
+from probe.check.words import at_most, counted, duration, of, were
 from probe.history.records import Outcome as Ended
 from probe.history.records import Phase
 from probe.stats.rates import zero_bound
@@ -114,7 +114,7 @@ def _closed(view: StageView, rows: Rows, n: int) -> Finding:
     most = int(np.argmax(numbers))
     like = rows[place.reshape(-1) == most]
     first = like[np.argmin(like["dial"])]
-    said = close_words(int(codes[most]), view.history.text(int(first["reason_text"])))
+    said = view.close_words(int(codes[most]), view.history.text(int(first["reason_text"])))
     after = gone_at(rows) - rows["head"]
     how = f"closed with {said}" if codes[most] else "dropped without a Close"
     others = f" ({int(numbers[most])} of them so)" if len(codes) > 1 else ""

@@ -276,7 +276,10 @@ def _plausible(
             notes.invalid.append(
                 f"{counted(unread, 'connection')} in {view.name} got ready without an answer"
             )
-    read = int(history.of(Kind.GOT)["a"].sum()) + int(history.of(Kind.FIRST)["a"].sum())
+    traffic = history.of(Kind.TRAFFIC)
+    read = int(traffic["b"][traffic["flag"] == 1].sum()) + int(history.of(Kind.FIRST)["a"].sum())
+    if not len(traffic):  # cut off before any connection ended: only that messages came is known
+        read = int((history.rows["kind"] == Kind.GOT).sum())
     ready = any((view.attempts["ready"] > 0).any() for view in views)
     if resolved.dialect.ready.event and ready and not read:
         notes.invalid.append("clients got ready, and not one byte was read after the handshakes")

@@ -18,16 +18,21 @@ import numpy as np
 from probe.check.authenticity import authenticity, counts
 from probe.check.bound import Part
 from probe.check.catalogue import finding
+from probe.check.contract import contract
 from probe.check.definite import definite
+from probe.check.delivery.checks import names_of
 from probe.check.everybody import everybody_in
 from probe.check.fitness import fitness
 from probe.check.gap import readiness_gap
+from probe.check.health import health
+from probe.check.isolation import isolation
 from probe.check.latency import latency
 from probe.check.offers import handshakes, offers
-from probe.check.preflight import connects, health
+from probe.check.preflight import connects
 from probe.check.restart import failed_restarts, recovery, restarts, restarts_seen
 from probe.check.runs import runs
 from probe.check.sessions import success
+from probe.check.strain import STRAIN, strained
 from probe.check.verdict import Check, Evidence, Finding, Judgement, Outcome, fold, taint
 from probe.check.view import StageView, views
 from probe.check.words import counted, duration, seconds
@@ -53,7 +58,10 @@ TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
     everybody_in,
     restarts,
     definite,
+    *STRAIN,
     runs,
+    isolation,
+    contract,
 )
 REPRODUCE_TRIALS: Final = 3
 _FAULTS: Final = {"auth": "target.no_token", "restart": "target.no_restart"}
@@ -111,7 +119,20 @@ def _stage(view: StageView) -> Part:
         whole.checks += part.checks
         whole.findings += part.findings
         _merge(whole.summary, part.summary)
+    made = {check.id for check in whole.checks}
+    whole.checks += [
+        _unjudged(view, what, required)
+        for what, required in expected(view)
+        if f"{view.name}.{what}" not in made
+    ]
     return whole
+
+
+def _unjudged(view: StageView, what: str, required: bool) -> Check:
+    """An expectation without a check is our own mistake, and must not vanish into a PASS."""
+    name = f"{view.name}.{what}"
+    words = "no check has judged this expectation"
+    return Check(name, view.name, required, Outcome.ERROR, "absence", 0, words)
 
 
 def expected(view: StageView) -> list[tuple[str, bool]]:
@@ -136,7 +157,12 @@ def expected(view: StageView) -> list[tuple[str, bool]]:
     if expect.definite:
         names = ("accepted_then_closed", "silence", "dropped")
         out += [(f"definite.{name}", True) for name in names]
-    return out
+    if expect.delivery is not None:
+        out += [(name, expect.delivery.required) for name in names_of(view)]
+    for what in ("replay", "broadcast", "isolation", "contract"):
+        if getattr(expect, what):
+            out.append((what, True))
+    return out + strained(view)
 
 
 def _skipped(view: StageView, what: str, required: bool, why: str) -> Check:
@@ -197,17 +223,24 @@ def corrected(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 def _ranked(
     history: History, resolved: Resolved, checks: tuple[Check, ...], findings: list[Finding]
 ) -> tuple[Finding, ...]:
-    """Findings with how to run them again; those of bounds no graver than their check."""
+    """Findings with how to run them again; all but witnesses no graver than their check."""
     verdicts = {check.id: check.verdict for check in checks}
     out = []
     for each in findings:
         severity = each.severity
-        if each.evidence == "bound" and verdicts.get(each.check) is not Outcome.FAIL:
+        proven = each.evidence == "witness" or verdicts.get(each.check) is Outcome.FAIL
+        if not proven and severity != "info":
             severity = "minor"
         again = _reproduce(history, resolved, each.check)
         out.append(replace(each, severity=severity, reproduce=again))
     order = ("critical", "major", "minor", "info")
-    return tuple(sorted(out, key=lambda f: (order.index(f.severity), f.check, f.code)))
+    # All else follows from a service that is gone.
+    return tuple(
+        sorted(
+            out,
+            key=lambda f: (order.index(f.severity), f.code != "service.gone", f.check, f.code),
+        )
+    )
 
 
 def _reproduce(history: History, resolved: Resolved, check: str) -> str:

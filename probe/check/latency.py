@@ -242,6 +242,19 @@ def _level_s(level: Level | None, *, upper: bool = False) -> float | None:
             return None
 
 
+def figures(shown: Quantile) -> dict[str, Any]:
+    """A quantile with its interval for a summary; below its n no number but what is missing."""
+    return {
+        "text": told(shown),
+        "enough": shown.enough,
+        "needed": shown.n_needed,
+        "estimate_s": _level_s(shown.estimate, upper=True) if shown.enough else None,
+        "low_s": _level_s(shown.low) if shown.enough else None,
+        "high_s": _level_s(shown.high, upper=True) if shown.enough else None,
+        "high": level_words(shown.high) if shown.enough else "unknown",
+    }
+
+
 def _table(view: StageView, number: int, chosen: Sample) -> dict[str, Any]:
     out: dict[str, Any] = {
         "n": len(chosen.took),
@@ -250,15 +263,7 @@ def _table(view: StageView, number: int, chosen: Sample) -> dict[str, Any]:
     }
     for q in SHOWN:
         shown = _quantile(chosen, q)
-        entry = {
-            "text": told(shown),
-            "enough": shown.enough,
-            "needed": shown.n_needed,
-            "estimate_s": _level_s(shown.estimate, upper=True) if shown.enough else None,
-            "low_s": _level_s(shown.low) if shown.enough else None,
-            "high_s": _level_s(shown.high, upper=True) if shown.enough else None,
-            "high": level_words(shown.high) if shown.enough else "unknown",
-        }
+        entry = figures(shown)
         if shown.enough:
             entry |= _dependent(view, number, chosen, q)
         out[f"p{q * 100:g}"] = entry

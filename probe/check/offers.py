@@ -18,7 +18,7 @@ from probe.check.catalogue import finding
 from probe.check.verdict import Check, Finding, Outcome
 from probe.check.view import FATAL, accepted, decided, gone_at, good, labels, silent, taken_away
 from probe.check.witness import body_of, headers_of, witnesses
-from probe.check.words import close_words, duration, of, plain, quoted, were
+from probe.check.words import duration, of, plain, quoted, were
 from probe.history.records import Outcome as Ended
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _rejected(view: StageView, check: str, name: str, rows: Rows, n: int) -> Fin
 
 def _closed(view: StageView, check: str, name: str, rows: Rows, n: int) -> Finding:
     first = rows[0]
-    said = close_words(int(first["close_code"]), view.history.text(int(first["reason_text"])))
+    said = view.close_words(int(first["close_code"]), view.history.text(int(first["reason_text"])))
     after = duration(float(np.median(gone_at(rows) - rows["head"])))
     words = (
         f"{of(len(rows), n, 'connection')} with {name} {were(len(rows))} accepted (101) and then "

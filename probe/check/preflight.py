@@ -1,4 +1,4 @@
-"""Preflight: every service healthy, every endpoint lets a client in.
+"""Preflight: every endpoint lets a client in; what services say of themselves is in `health`.
 
 The rule: all tries at every endpoint have to get in; some of them only is `connect.flaky`,
 none at all is a `target.…` finding with its cause.
@@ -21,51 +21,6 @@ from probe.check.words import counted, of
 if TYPE_CHECKING:
     from probe.check.verdict import Finding
     from probe.check.view import StageView
-
-_HEALTHY, _DEGRADED = 1, 2
-_OK = 200
-
-
-def health(view: StageView) -> Part:
-    """`<stage>.health`: the last answer of every service says healthy."""
-    part = Part()
-    if not view.stage.expect.health:
-        return part
-    names = view.history.names("services")
-    rows = view.health
-    if not len(rows):
-        why = "no service was asked for its health" if names else "the target declares no services"
-        part.checks.append(unmeasured(view, "health", "witness", why))
-        return part
-    last = {int(row["op"]): row for row in rows}
-    bad, silent, unwell = [], [], []
-    for index, name in enumerate(names):
-        row = last.get(index)
-        if row is None:
-            silent.append(name)
-        elif int(row["flag"]) != _HEALTHY:
-            url = view.resolved.target.get("services", {}).get(name, "")
-            bad.append(f"{name} ({url}) {_said(int(row['flag']), int(row['a']))}")
-            unwell.append(name)
-    check = f"{view.name}.health"
-    verdict, message = Outcome.PASS, f"{counted(len(last), 'service')} last said healthy"
-    if bad:
-        verdict, message = Outcome.FAIL, "; ".join(bad)
-        mute = all(int(last[names.index(name)]["a"]) != _OK for name in unwell)
-        part.findings.append(
-            finding("health.unhealthy", check, len(bad), message, pattern="mute" if mute else "")
-        )
-    elif silent:
-        verdict, message = Outcome.INCONCLUSIVE, f"never asked: {', '.join(silent)}"
-    part.checks.append(Check(check, view.name, True, verdict, "witness", len(last), message))
-    return part
-
-
-def _said(flag: int, status: int) -> str:
-    if not status:
-        return "gave no answer when asked for its health"
-    word = "degraded" if flag == _DEGRADED else "unhealthy"
-    return f"last said {word} (HTTP status {status})"
 
 
 def connects(view: StageView) -> Part:

@@ -14,7 +14,7 @@ import numpy as np
 from probe.check.catalogue import finding
 from probe.check.view import accepted, decided, gone_at, good
 from probe.check.witness import body_of, witnesses
-from probe.check.words import close_words, duration, of, plain, quoted
+from probe.check.words import duration, of, plain, quoted
 from probe.history.records import Outcome, Phase
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def diagnose(view: StageView, check: str) -> list[Finding]:
     cases: dict[tuple[str, str], list[Any]] = {}
     for endpoint in np.unique(rows["endpoint"]).tolist():
         mine = rows[rows["endpoint"] == endpoint]
-        if good(mine).any():
+        # What said that it was ready and went later did let its client in.
+        said = view.resolved.dialect.ready.event is not None
+        if good(mine).any() or (said and (mine["ready"] > 0).any()):
             continue
         chosen = _most_frequent(mine)
         code, words, pattern = _cause(view, chosen)
@@ -108,7 +110,7 @@ def _after_101(view: StageView, rows: Rows) -> tuple[str, str, str]:
     code = int(row["close_code"])
     after = duration(float(np.median(gone_at(rows) - rows["head"])))
     reason = view.history.text(int(row["reason_text"]))
-    words = close_words(code, reason) if code else "a drop of TCP"
+    words = view.close_words(code, reason) if code else "a drop of TCP"
     pattern = "internal" if code == _INTERNAL else ""
     return "target.closed_at_once", f"got a 101 and, {after} later, {words}", pattern
 

@@ -3,7 +3,8 @@
 The rule: what belongs to a stage is decided here and nowhere else. Clients belong to the
 stage of their population, rows of nobody to the stage in whose time they were written.
 A connection is *good* when it became ready and was not taken away unasked in its first
-second; presentations that ought to be rejected are judged by `offers` alone.
+second, before it had served any event of a run; presentations that ought to be rejected are
+judged by `offers` alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from probe.check.words import close_words
 from probe.history.records import Kind, Outcome, Phase, Violation
 from probe.model.plan import Group, groups_of
 
@@ -168,6 +170,10 @@ class StageView:
         planned = self.resolved.target.get("endpoints", {}).get(name, "")
         return self.addresses.get(name, str(planned))
 
+    def close_words(self, code: int, reason: bytes = b"") -> str:
+        """A close code with its meaning, the dialect's where it has one."""
+        return close_words(code, reason, self.resolved.dialect.close_codes)
+
     def _mine(self, rows: Rows) -> Rows:
         mine: Rows = rows[np.isin(rows["population"], list(self.groups))]
         return mine
@@ -209,10 +215,14 @@ def accepted(attempts: Rows) -> Mask:
 
 
 def taken_away(attempts: Rows) -> Mask:
-    """Accepted, then closed or dropped by the peer before ready or within a second after it."""
+    """Accepted, then closed or dropped by the peer before ready or within a second after it.
+
+    One that had served events of a run was in use by then: whether it stays is another matter.
+    """
     unasked = np.isin(attempts["outcome"], _UNASKED) & accepted(attempts)
     stayed = gone_at(attempts) - attempts["ready"]
-    early = (attempts["ready"] == 0) | (stayed < FIRST_SECOND_NS)
+    unused = (stayed < FIRST_SECOND_NS) & (attempts["served"] == 0)
+    early = (attempts["ready"] == 0) | unused
     return np.asarray(unasked & early)
 
 

@@ -1,74 +1,114 @@
 """Witnesses: one case as it stood on the wire, line by line, from the stored rows.
 
-The rule: every line quotes a row or a text that the run kept (already redacted); what was
-not kept is said to be missing, never made up. Times count from the dial.
+The rule: a witness shows the rows of one connection, or of one run with how its connection
+came about; lines of other runs are left out and counted. Times count from the dial.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.check.lines import got_words, line_of
 from probe.check.verdict import Step, Witness
-from probe.check.words import close_words, counted, escaped, plain, quoted
-from probe.history.records import Kind, Outcome, Phase
+from probe.check.words import counted
+from probe.history.records import Kind, Put
 
 if TYPE_CHECKING:
-    from probe.check.view import StageView
+    from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
 
 CASES_MAX: Final = 3
 STEPS_MAX: Final = 40
 _TAIL: Final = 10
-_SHOWN_HEADERS: Final = (b"sec-websocket-protocol", b"sec-websocket-extensions", b"retry-after")
-_SWITCHING: Final = 101
-_RUN_WORDS: Final = ("begun", "complete", "incomplete", "late", "cut off")
-Line = tuple[Literal["probe", "server", "note"], str]
+_OF_MESSAGES: Final = (Kind.GOT, Kind.PUT)
+_BESIDE: Final = (Kind.KEPT, Kind.ODD, Kind.FOREIGN)
+_OF_RUNS: Final = (Kind.GOT, Kind.PUT, Kind.RUN)
+_ALWAYS: Final = (
+    Kind.DIAL, Kind.READY, Kind.VANISH, Kind.CLOSE, Kind.END, Kind.STALL,
+)  # fmt: skip
+_LIFE: Final = (Kind.SENTINEL, Kind.PONG)
 
 
 def witnesses(view: StageView, cases: Rows, worst: Any = None) -> tuple[Witness, ...]:
     """Up to 3 of `cases` (attempts): the first, the worst by `worst` (float[n]), the last."""
-    if not len(cases):
-        return ()
     order = np.lexsort((cases["attempt"], cases["session"], cases["dial"]))
-    chosen = [int(order[0])]
-    if worst is not None:
-        chosen.append(int(order[np.argmax(np.asarray(worst)[order])]))
-    chosen.append(int(order[-1]))
-    return tuple(witness_of(view, cases[k]) for k in list(dict.fromkeys(chosen))[:CASES_MAX])
+    chosen = picked(order, worst)
+    return tuple(witness_of(view, cases[k]) for k in chosen)
 
 
 def witness_of(view: StageView, attempt: Any) -> Witness:
     """The witness of one attempt."""
     session, number = int(attempt["session"]), int(attempt["attempt"])
-    start = int(attempt["dial"])
-    steps = []
-    for row in view.history.frames(session, number):
-        line = _line(view, attempt, row)
-        if line is not None:
-            steps.append(Step(round((int(row["t"]) - start) / 1e9, 6), *line))
-    if len(steps) > STEPS_MAX:
-        left = len(steps) - STEPS_MAX + 1
-        cut = Step(steps[-_TAIL].at_s, "note", f"… {left} more lines are not shown")
-        steps = [*steps[: STEPS_MAX - _TAIL - 1], cut, *steps[-_TAIL:]]
-    began = view.history.anchor.wall(start).isoformat(timespec="microseconds")
-    endpoint = view.endpoint(int(attempt["endpoint"]))
-    return Witness(session, number, view.name, endpoint, began, tuple(steps))
+    return _told(view, attempt, view.history.frames(session, number))
 
 
-def head_lines(text: bytes) -> list[str]:
-    """The first line of a stored head and the header lines that a negotiation turns on."""
-    head, _, body = text.partition(b"\r\n\r\n")
-    first, *rest = head.split(b"\r\n")
-    shown = [plain(first)]
-    shown += [
-        plain(line) for line in rest if line.partition(b":")[0].strip().lower() in _SHOWN_HEADERS
-    ]
-    if body:
-        shown.append(quoted(body, 200))
-    return shown
+def run_witnesses(
+    view: StageView, keys: Any, worst: Any = None, *, at: Any = None
+) -> tuple[Witness, ...]:
+    """Up to 3 runs, by key int64[n] in the order of time: first, worst, last.
+
+    `at`: the sessions at which they are shown; the one that began each if not given.
+    """
+    out = []
+    for k in picked(np.arange(len(keys)), worst):
+        session = int(keys[k]) >> 32 if at is None else int(at[k])
+        case = run_witness(view, int(keys[k]), session)
+        out += [case] if case is not None else []
+    return tuple(out)
+
+
+def run_witness(view: StageView, key: int, session: int) -> Witness | None:
+    """One run as a session saw it, over all connections on which it did; None for no rows."""
+    rows = view.history.frames(session)
+    own = np.isin(rows["kind"], _OF_RUNS) & (rows["b"] == key)
+    foreign = (rows["kind"] == Kind.FOREIGN) & (rows["b"] == key)
+    here = np.flatnonzero(own | foreign)
+    if len(here):
+        since, first = int(rows["t"][here[0]]), int(rows["op"][here[0]])
+    else:  # nothing of it came: what came in its time is what can be shown
+        place = min(int(np.searchsorted(view.runs["key"], key)), len(view.runs) - 1)
+        since, first = int(view.runs["begun"][place]), 0
+    own |= _beside(rows, own | foreign)
+    shown = own | np.isin(rows["kind"], _ALWAYS)
+    shown |= np.isin(rows["kind"], _LIFE) & (rows["t"] >= since)
+    shown |= (rows["kind"] == Kind.PUT) & (rows["flag"] == Put.RESUME)
+    shown &= rows["op"] >= first
+    shown &= ~np.isin(rows["kind"], (Kind.INTENDED, Kind.DONE))
+    attempts = view.attempts
+    mine = attempts[(attempts["session"] == session) & (attempts["attempt"] >= first)]
+    if not len(mine):
+        return None
+    left = int((np.isin(rows["kind"], _OF_MESSAGES) & ~shown & (rows["op"] >= first)).sum())
+    return _told(view, mine[0], rows[shown], left)
+
+
+def message_witness(view: StageView, row: Any) -> Witness | None:
+    """The connection of one message, with that message in the midst of what is told."""
+    attempts = view.attempts
+    mine = attempts[
+        (attempts["session"] == row["session"]) & (attempts["attempt"] == row["op"])
+    ]  # fmt: skip
+    if not len(mine):
+        return None
+    rows = view.history.frames(int(row["session"]), int(row["op"]))
+    of_it = rows["t"] == row["t"]
+    shown = np.isin(rows["kind"], _ALWAYS) | of_it
+    left = int((np.isin(rows["kind"], _OF_MESSAGES) & ~shown).sum())
+    return _told(view, mine[0], rows[shown], left)
+
+
+def picked(order: Any, worst: Any = None) -> list[int]:
+    """Of cases in this order the first, the worst by `worst` (float[n]), the last."""
+    if not len(order):
+        return []
+    chosen: list[int] = [int(order[0])]
+    if worst is not None:
+        chosen.append(int(order[int(np.argmax(np.asarray(worst)[order]))]))
+    chosen.append(int(order[-1]))
+    return list(dict.fromkeys(chosen))[:CASES_MAX]
 
 
 def headers_of(text: bytes, name: bytes) -> list[bytes]:
@@ -83,72 +123,52 @@ def body_of(text: bytes) -> bytes:
     return text.partition(b"\r\n\r\n")[2]
 
 
-def _line(view: StageView, attempt: Any, row: Any) -> Line | None:  # noqa: C901, PLR0911, PLR0912 -- a table in prose
-    flag, a, b = int(row["flag"]), int(row["a"]), int(row["b"])
-    text = view.history.text
-    match int(row["kind"]):
-        case Kind.DIAL:
-            url = view.url(int(attempt["endpoint"]))
-            return "probe", f"dial {escaped(urlsplit(url).netloc) or 'the endpoint'}"
-        case Kind.RESOLVED:
-            return ("note", f"name resolved to {counted(a, 'address')}") if a != 1 else None
-        case Kind.TCP:
-            return "note", f"TCP is up, from local port {a}"
-        case Kind.TLS:
-            return "note", "TLS is up"
-        case Kind.SENT:
-            kept = text(b)
-            shown = " | ".join(head_lines(kept)) if kept else f"upgrade request, {a} bytes"
-            return "probe", shown
-        case Kind.HEAD:
-            kept = text(b)
-            words = " | ".join(head_lines(kept)) if kept else f"{a}" + _switching(a)
-            return "server", words
-        case Kind.READY:
-            return "note", "ready"
-        case Kind.PUT:
-            return "probe", f"message {_type(view, flag)}({a} bytes)"
-        case Kind.GOT:
-            return "server", f"message {_type(view, flag)}({a} bytes)"
-        case Kind.KEPT:
-            return ("server" if flag else "probe"), plain(text(b), 160)
-        case Kind.PING:
-            return "probe", "ping"
-        case Kind.PONG:
-            return "server", "pong"
-        case Kind.RUN:
-            word = _RUN_WORDS[flag] if flag < len(_RUN_WORDS) else str(flag)
-            return "note", f"run {b} {word}" + (f", {a} events seen" if flag else "")
-        case Kind.CLOSE:
-            return ("server" if flag else "probe"), f"close {close_words(a, text(b))}"
-        case Kind.END:
-            detail = plain(text(b))
-            ended = f"ended: {outcome_words(a)} in phase {phase_words(flag)}"
-            return "note", ended + (f" ({detail})" if detail else "")
-        case _:
-            return None
+def _told(view: StageView, attempt: Any, rows: Rows, left_out: int = 0) -> Witness:
+    start = int(attempt["dial"])
+    steps: list[Step] = []
+    first = last = None  # of messages that follow each other without a gap
+    place = 0
+    for row in rows:
+        if last is not None and _follows(last, row):
+            steps[place] = replace(steps[place], what=got_words(view, first, row))
+            last = row
+            continue
+        kind = int(row["kind"])
+        if kind == Kind.KEPT and last is not first:
+            continue  # the first of those that follow each other stands for them
+        line = line_of(view, attempt, row)
+        if kind == Kind.GOT:
+            first = last = row
+            place = len(steps)
+        elif kind != Kind.KEPT:
+            first = last = None
+        if line is not None:
+            steps.append(Step(round((int(row["t"]) - start) / 1e9, 6), *line))
+    if len(steps) > STEPS_MAX:
+        left = len(steps) - STEPS_MAX + 1
+        cut = Step(steps[-_TAIL].at_s, "note", f"… {left} more lines are not shown")
+        steps = [*steps[: STEPS_MAX - _TAIL - 1], cut, *steps[-_TAIL:]]
+    if left_out and steps:
+        words = f"{counted(left_out, 'other message')} of this session left out"
+        steps.append(Step(steps[-1].at_s, "note", words))
+    began = view.history.anchor.wall(start).isoformat(timespec="microseconds")
+    endpoint = view.endpoint(int(attempt["endpoint"]))
+    session, number = int(attempt["session"]), int(attempt["attempt"])
+    return Witness(session, number, view.name, endpoint, began, tuple(steps))
 
 
-def outcome_words(outcome: int) -> str:
-    """An outcome of an attempt in lower case, "unknown" for one without."""
-    try:
-        return Outcome(outcome).name.lower().replace("_", " ")
-    except ValueError:
-        return "unknown"
+def _follows(before: Any, row: Any) -> bool:
+    """Whether a message is the next of the same type and run, with the next number."""
+    if int(row["kind"]) != Kind.GOT or int(row["b"]) < 0:
+        return False
+    same = all(int(row[name]) == int(before[name]) for name in ("op", "flag", "b"))
+    return same and int(row["a"]) == int(before["a"]) + 1
 
 
-def phase_words(phase: int) -> str:
-    """A phase of an attempt in lower case."""
-    try:
-        return Phase(phase).name.lower()
-    except ValueError:
-        return "unknown"
-
-
-def _switching(status: int) -> str:
-    return " Switching Protocols" if status == _SWITCHING else ""
-
-
-def _type(view: StageView, index: int) -> str:
-    names = view.history.names("types")
-    return f"{names[index - 1]} " if 0 < index <= len(names) else ""
+def _beside(rows: Rows, shown: Mask) -> Mask:
+    """What was noted of a shown message: the rows between it and the next message."""
+    message = np.isin(rows["kind"], _OF_MESSAGES)
+    number = np.cumsum(message)
+    wanted = np.zeros(int(number[-1]) + 1 if len(number) else 1, dtype=np.bool_)
+    wanted[number[shown & message]] = True
+    return np.asarray(np.isin(rows["kind"], _BESIDE) & wanted[number])

@@ -7,9 +7,12 @@ Texts arrive redacted (the journal keeps nothing else) and are only shortened he
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from probe.units import format_duration, format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 QUOTE_CHARS_MAX: Final = 120
 _CLOSE_NAMES: Final = {
@@ -80,11 +83,15 @@ def quoted(data: bytes, limit: int = QUOTE_CHARS_MAX) -> str:
     return f'"{plain(data, limit)}"'
 
 
-def close_words(code: int, reason: bytes = b"") -> str:
-    """`1011 (internal error) "service starting"`; `no close code` for 0."""
+def close_words(code: int, reason: bytes = b"", names: Mapping[str, str] | None = None) -> str:
+    """`1011 (internal error) "service starting"`; `no close code` for 0.
+
+    `names` are those of the dialect, by code, and go before the usual ones.
+    """
     if not code:
         return "no close code"
-    name = f" ({_CLOSE_NAMES[code]})" if code in _CLOSE_NAMES else ""
+    said = (names or {}).get(str(code)) or _CLOSE_NAMES.get(code)
+    name = f" ({said})" if said else ""
     return f"{code}{name}" + (f" {quoted(reason)}" if reason else "")
 
 

@@ -12,7 +12,18 @@ from typing import cast
 
 import typer
 
-from probe.cli import check, connect, lab, listing, report, run, schema, token, validate
+from probe.cli import (
+    check,
+    connect,
+    lab,
+    listing,
+    report,
+    run,
+    schema,
+    selftest,
+    token,
+    validate,
+)
 from probe.errors import ConfigError, HistoryError, ProbeError
 
 EXIT_USAGE = 2
@@ -40,6 +51,7 @@ for verb, module in {
     "token": token,
     "connect": connect,
     "lab": lab,
+    "selftest": selftest,
 }.items():
     app.command(verb)(module.command)
 

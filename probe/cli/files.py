@@ -7,13 +7,16 @@ environment and, where that has none, from `./.env`.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel
 
 import probe
 from probe.errors import ConfigError, Problem
@@ -23,9 +26,10 @@ from probe.model.scenario import Scenario
 from probe.model.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FOLDERS: Final = {"scenario": "", "target": "targets", "dialect": "dialects"}
+_Model = TypeVar("_Model", bound=BaseModel)
 _LINE: Final = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
 
 
@@ -120,11 +124,9 @@ def load_scenario(name: str, sets: list[str]) -> tuple[str, Scenario, Path]:
                 Problem("--set", sets[0], "a Python scenario is set in its own file", str(path))
             )
         return path.stem, _python_scenario(path), path
-    data = parse(read(path), str(path))
     for assignment in sets:
-        _check_place(data, assignment)
-        assign(data, assignment)
-    return path.stem, build(Scenario, data, str(path)), path
+        _check_place(parse(read(path), str(path)), assignment)
+    return path.stem, _built(Scenario, path, sets), path
 
 
 def _check_place(data: Mapping[str, Any], assignment: str) -> None:
@@ -170,30 +172,62 @@ def _python_scenario(path: Path) -> Scenario:
     return scenario
 
 
+def _built(
+    model: type[_Model],
+    path: Path,
+    sets: Sequence[str],
+    values: Mapping[str, str] | None = None,
+    *,
+    leave: Sequence[str] = (),
+) -> _Model:
+    """The model of a file with assignments applied; a mistake that they brought is theirs."""
+    data: dict[str, Any] = parse(read(path), str(path))
+    if data.get("kind") != "lab":
+        for key in leave:
+            data.pop(key, None)
+    if not sets:
+        return build(model, data, str(path), values)
+    plain = copy.deepcopy(data)
+    for assignment in sets:
+        assign(data, assignment)
+    try:
+        return build(model, data, str(path), values)
+    except ConfigError as error:
+        build(model, plain, str(path), values)
+        blamed = [replace(problem, origin=f"--set on {path}") for problem in error.problems]
+        raise ConfigError(*blamed) from None
+
+
 def load_target(
-    name: str, values: Mapping[str, str] | None, *, restarts: bool = True
+    name: str, values: Mapping[str, str] | None, sets: Sequence[str] = (), *, restarts: bool = True
 ) -> tuple[Target, Path]:
     """A target file; without `restarts` its [restart] is left out, with its variables."""
     path = find("target", name)
-    data: dict[str, Any] = parse(read(path), str(path))
-    if not restarts and data.get("kind") != "lab":
-        data.pop("restart", None)
-    return build(Target, data, str(path), values), path
+    leave = () if restarts else ("restart",)
+    return _built(Target, path, sets, values, leave=leave), path
 
 
-def load_dialect(name: str) -> tuple[Dialect, Path]:
+def load_dialect(name: str, sets: Sequence[str] = ()) -> tuple[Dialect, Path]:
     """A dialect file."""
     path = find("dialect", name)
-    return build(Dialect, parse(read(path), str(path)), str(path)), path
+    return _built(Dialect, path, sets), path
 
 
 def load(scenario: str, target: str | None, sets: list[str], values: Mapping[str, str]) -> Loaded:
-    """All three; every mistake of each file at once."""
-    name, read_scenario, scenario_path = load_scenario(scenario, sets)
+    """All three; every mistake of each file at once.
+
+    An assignment is the scenario's, but for those that begin with `target.` or `dialect.`.
+    """
+    parts: dict[str, list[str]] = {"": [], "target": [], "dialect": []}
+    for assignment in sets:
+        file, _, rest = assignment.partition(".")
+        own = file in parts and "=" not in file
+        parts[file if own else ""].append(rest if own else assignment)
+    name, read_scenario, scenario_path = load_scenario(scenario, parts[""])
     target_name = target or read_scenario.target
     restarts = any(stage.anchor == "restart" for stage in read_scenario.stages.values())
-    read_target, target_path = load_target(target_name, values, restarts=restarts)
-    dialect, dialect_path = load_dialect(read_target.dialect)
+    read_target, target_path = load_target(target_name, values, parts["target"], restarts=restarts)
+    dialect, dialect_path = load_dialect(read_target.dialect, parts["dialect"])
     return Loaded(
         name, read_scenario, scenario_path,
         Path(target_name).stem, read_target, target_path, dialect, dialect_path,

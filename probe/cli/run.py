@@ -63,7 +63,10 @@ def command(
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change the scenario: stages.load.trials=5 (repeatable)."),
+        typer.Option(
+            "--set",
+            help="Change the scenario: stages.load.trials=5, or target.…, dialect.… (repeatable).",
+        ),
     ] = None,
     restarts: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="How many restarts.")

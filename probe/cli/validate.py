@@ -1,16 +1,29 @@
-"""`probe validate`: every mistake of the named files at once, without a socket."""
+"""`probe validate`: every mistake of the named files at once, without a socket.
+
+With `--against RUN`: whether the messages that a stored run has kept keep a dialect.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from probe.cli.console import console
 from probe.cli.files import find, known, load_dialect, load_scenario, load_target, read
+from probe.contract.reading import reader_of
+from probe.contract.stored import Comparison, compare, printable, start_of
 from probe.errors import ConfigError, Problem
+from probe.history.folder import find_run
 from probe.model.reading import parse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_BROKEN: Final = 1
+EXIT_INCONCLUSIVE: Final = 3
 
 
 def command(
@@ -18,6 +31,13 @@ def command(
         list[str] | None,
         typer.Argument(help="Files, or names of scenarios, targets or dialects; default: all."),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A run directory, a run id, or `latest`: hold its messages to the dialect."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("results"),
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
 ) -> None:
     """Check scenario, target and dialect files; variables need not be set for it."""
@@ -25,6 +45,8 @@ def command(
     every = [(kind, path) for kind in ("scenario", "target", "dialect")
              for path in known(kind).values()]  # fmt: skip
     chosen = [_find(name) for name in names] if names else every
+    if against is not None and [kind for kind, _ in chosen] != ["dialect"]:
+        raise ConfigError(Problem("--against", "", "name exactly one dialect to hold the run to"))
     problems: list[Problem] = []
     for kind, path in chosen:
         try:
@@ -35,6 +57,33 @@ def command(
             screen.print(f"ok  {kind}  {path}", markup=False)
     if problems:
         raise ConfigError(*problems)
+    if against is not None:
+        raise typer.Exit(_compare(screen, chosen[0][1], find_run(out, against)))
+
+
+def _compare(screen: Console, path: Path, folder: Path) -> int:
+    """Print what the run's messages say of the dialect; the exit code."""
+    dialect, _ = load_dialect(str(path))
+    found = compare(folder, dialect)
+    if found is None:
+        raise ConfigError(Problem(str(path), "framing", "this dialect looks into no message"))
+    for breach, count in found.counts.most_common():
+        words, message = found.first[breach]
+        line = f"{count:>7,} x  {breach[0].name.lower()}  {printable(words)}; {start_of(message)}"
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    screen.print(_summary(found), markup=False, highlight=False, soft_wrap=True)
+    if not found.looked_at:
+        return EXIT_INCONCLUSIVE
+    return EXIT_BROKEN if found.counts else 0
+
+
+def _summary(found: Comparison) -> str:
+    kept = f"the run kept {found.kept:,} of the {found.received:,} messages that it received"
+    if not found.looked_at:
+        why = "" if not found.kept else ", and none of them whole and of a kind that can be read"
+        return f"nothing was compared: {kept}{why}"
+    result = f"{len(found.counts):,} distinct breaches" if found.counts else "no breach"
+    return f"{result} in the {found.looked_at:,} messages looked at; {kept}"
 
 
 def _find(name: str) -> tuple[str, Path]:
@@ -55,7 +104,12 @@ def _read(kind: str, path: Path) -> None:
     elif kind == "target":
         load_target(str(path), Stand(parse(read(path), str(path))))
     else:
-        load_dialect(str(path))
+        dialect, _ = load_dialect(str(path))
+        try:
+            reader_of(dialect)
+        except ConfigError as error:
+            problems = (replace(problem, origin=str(path)) for problem in error.problems)
+            raise ConfigError(*problems) from None
 
 
 class Stand(dict[str, str]):

@@ -2,7 +2,9 @@
 
 Every request opens its own connection, since during a restart an old one proves nothing.
 A service's health is its HTTP status and, where the answer is JSON, the field that the
-target names. No answer is recorded as no answer, with the time it was waited for.
+target names. No answer is recorded as no answer, with the time it was waited for. What a
+service tells of its parts is kept as it says it, when it is asked in a preflight and, while
+it is polled, when it says something new.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from probe.clock import now_ns
 from probe.engine.routes import tls_options, user_agent
+from probe.engine.told import Told, at, revision_in, told_by
 from probe.history.records import NOBODY, Kind
 from probe.wire.route import make_context
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from probe.model.target import Service, Target
 
 BODY_MAX: Final = 16 * 1024
+MEMORY_EVERY_NS: Final = 1_000_000_000
 OK: Final = 200
 UNHEALTHY, HEALTHY, DEGRADED = range(3)
 
@@ -48,8 +52,10 @@ class Http:
         self._target = target
         self._journal = journal
         self._lab = lab
+        self._fields = [service.field for service in target.services.values()]
         self._run_id = run_id
         self._session: aiohttp.ClientSession | None = None
+        self._told: dict[int, tuple[Told, int]] = {}
 
     async def __aenter__(self) -> Self:
         tls = self._target.tls
@@ -77,15 +83,31 @@ class Http:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return (await self._ask(method, base + path, entry.within, headers)).status
 
-    async def health(self, index: int, name: str) -> tuple[Answer, int]:
-        """Ask one service for its health; the row is written, the state returned."""
+    async def health(self, index: int, name: str, *, tell: bool = False) -> tuple[Answer, int]:
+        """Ask one service for its health; the row is written, the state returned.
+
+        With `tell` what it says of its parts is written in any case, else when it is new.
+        """
         service = self._target.services[name]
         answer = await self._ask("GET", self._url(service), service.within, {})
         state = judge_health(service, answer)
         self._journal.row(
             answer.answered_ns, NOBODY, index, Kind.HEALTH, state, answer.status, answer.sent_ns
         )
+        if answer.status:
+            self._tell(index, state, answer, always=tell)
         return answer, state
+
+    def _tell(self, index: int, state: int, answer: Answer, *, always: bool) -> None:
+        told = told_by(answer.body, self._fields[index], answer.revision)
+        before, stamp = self._told.get(index, (None, 0))
+        if not always and before is not None:
+            same = told._replace(memory_bytes=None) == before._replace(memory_bytes=None)
+            if same and (told == before or answer.answered_ns < stamp + MEMORY_EVERY_NS):
+                return
+        self._told[index] = told, answer.answered_ns
+        text = self._journal.text(told.to_json())
+        self._journal.row(answer.answered_ns, NOBODY, index, Kind.TOLD, state, answer.status, text)
 
     def _url(self, service: Service) -> str:
         return service.url.replace("{lab}", self._lab)
@@ -130,7 +152,7 @@ class Http:
             "url": self._url(self._target.services[name]).partition("?")[0],
             "status": answer.status,
             "server": answer.server,
-            "revision": answer.revision or _revision(answer.body),
+            "revision": answer.revision or revision_in(answer.body),
         }
         text = self._journal.text(json.dumps(facts).encode())
         self._journal.note(Kind.PEER, op=index, flag=1, b=text)
@@ -142,30 +164,10 @@ def judge_health(service: Service, answer: Answer) -> int:
         return UNHEALTHY
     if service.field is None:
         return HEALTHY
-    value = _at(answer.body, service.field)
+    value = at(answer.body, service.field)
     if value is None:
         return HEALTHY  # not JSON, or without the field: the status is all there is
     word = str(value).lower()
     if word in service.healthy:
         return HEALTHY
     return DEGRADED if word in service.degraded else UNHEALTHY
-
-
-def _at(body: bytes, path: str) -> Any:
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return None
-    for key in path.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
-
-
-def _revision(body: bytes) -> str:
-    for name in ("revision", "commit", "build", "version"):
-        value = _at(body, name)
-        if isinstance(value, str):
-            return value[:200]
-    return ""

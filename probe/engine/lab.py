@@ -82,6 +82,10 @@ class LabProcess:
             if boot:
                 phases = ",".join(f"{k}={canonical_duration(v)}" for k, v in boot.items())
                 words += ["--boot", phases]
+            if self._settings.limit is not None:
+                words += ["--limit", self._settings.limit]
+            if self._settings.idle is not None:
+                words += ["--idle", canonical_duration(self._settings.idle)]
         return words
 
     def spawn(self) -> int:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, assert_never
 
 from probe.clock import now_ns
 from probe.engine.client import Client
-from probe.engine.line import SessionOver
+from probe.engine.waiting import SessionOver
 from probe.history.records import Kind
 from probe.model import script as steps
 from probe.model.script import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from probe.auth.identity import Identity
     from probe.engine.site import Door, Site
@@ -38,6 +39,7 @@ class Part:
     present: str
     ladder: tuple[int, ...]
     once: bool
+    jitter: float = 0.0
 
 
 def part_of(group: Group, site: Site) -> Part:
@@ -49,6 +51,7 @@ def part_of(group: Group, site: Site) -> Part:
         population.present,
         site.dialect.retry if population.retry else (),
         population.shape.open or population.shape.once,
+        population.jitter,
     )
 
 
@@ -110,6 +113,7 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
             words = client.redactor.text(f"raised {type(error).__name__}: {error}")
             failed = failed or f"clean-up {step.do} {words}"
     client.stopping = stopping
+    client.cut_off()
     try:
         await client.leave()
     except SessionOver as over:
@@ -117,7 +121,7 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
     return failed
 
 
-def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: PLR0911 -- one arm each
+def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR0911, PLR0912 -- one arm each
     """The session's own call for a step of data; no layer of its own stays on the stack."""
     match step:
         case steps.Connect():
@@ -125,13 +129,27 @@ def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: PLR0911 -- 
         case steps.Send():
             return client.send(step.text)
         case steps.Run():
-            return client.run(step.count)
+            return client.run(step.count, size=step.size, pad=step.pad, wait=step.wait)
+        case steps.Finish():
+            return client.finish()
+        case steps.Settle():
+            return client.settle(step.within)
+        case steps.Vanish():
+            return client.vanish()
+        case steps.Stall():
+            return client.stall(step.lasts)
+        case steps.Squeeze():
+            return client.squeeze(step.upto, repeats=step.repeats, pad=step.pad)
+        case steps.Flood():
+            return client.flood(step.count)
+        case steps.Large():
+            return client.large(step.size)
         case steps.Await():
             return client.await_event(step.event, step.within)
         case steps.Echo():
             return client.echo(step.text, step.within)
         case steps.Hold():
-            return client.hold(step.lasts)
+            return client.hold(step.lasts, ping_every_ns=step.ping_every or 0)
         case steps.Ping():
             return client.ping(step.within)
         case steps.Close():
@@ -154,5 +172,14 @@ def make_client(
     """The client of one row of the plan; `stop_ns` is absolute, 0 for none."""
     return Client(
         site, session, door, identity,
-        default=part.present, ladder=part.ladder, stop_ns=stop_ns,
+        default=part.present, ladder=part.ladder, jitter=_jitter(site, part, session),
+        stop_ns=stop_ns,
     )  # fmt: skip
+
+
+def _jitter(site: Site, part: Part, session: int) -> Callable[[], float] | None:
+    """Draws a factor for each pause of this client; the same seed draws the same."""
+    if not part.jitter:
+        return None
+    draw = Random(site.seed << 32 | session)  # noqa: S311 -- no secret: a pause
+    return lambda: draw.uniform(1 - part.jitter, 1 + part.jitter)

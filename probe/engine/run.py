@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,6 +117,7 @@ async def _inside(
         site = make_site(
             loop, wheel_of(loop), journal, order.redactor, target, order.dialect,
             run_id=order.run_id, http=http, routes=routes, keep=order.keep, live=live,
+            seed=order.plan.seed,
         )  # fmt: skip
         watch = Watch(journal, live, lambda: lab.pid if lab else 0)
         watch.start(loop)
@@ -155,10 +157,25 @@ async def _stages(
             text = site.journal.text(closed.encode())
             site.journal.note(Kind.STAGE, index, SKIPPED, 0, text)
             continue
-        await StageRun(site, order.plan, stage, tokens, restarter, watch, stop, failed).run()
-        if stage.stage.gate:
+        passed, launched = await StageRun(
+            site, order.plan, stage, tokens, restarter, watch, stop, failed
+        ).run()
+        gate = stage.stage.gate
+        if gate is True:
             why = await ask(site.journal, failed, stage.name)
             closed = f"{stage.name} has failed: {why}" if why else ""
+        elif gate is not False:
+            closed = _below(stage.name, passed, launched, gate)
+
+
+def _below(stage: str, passed: int, launched: int, gate: float) -> str:
+    """Why a gate that wants a share of clients is closed, or ""."""
+    share = passed / launched if launched else 0.0
+    if share >= gate:
+        return ""
+    # Rounded down: 79.6 % is not to look like the 80 % that it missed.
+    found = f"{math.floor(share * 1000) / 10:g} %"
+    return f"{stage} passed {passed} of {launched} ({found}), the gate wants {gate * 100:.10g} %"
 
 
 async def _start_lab(order: Order, stack: contextlib.AsyncExitStack) -> LabProcess:

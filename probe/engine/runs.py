@@ -1,86 +1,147 @@
-"""Runs of one session: which were begun, how far each came, and how each ended.
+"""Runs of one session: which were begun, and whether each is over.
 
-A run is complete when its events came in the dialect's order, each exactly once, up to
-the last one. The rows tell every event; the state here only decides when to go on.
+A run is over when the event that ends it came, when an error or a limit refused it, when it
+was given up, or when the session ended before it. Whether all of its events came, once and
+in order, is for the checks to say: the rows tell every event, and what is kept here only
+decides when to go on, and whether ids of one run agree.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from probe.history.records import Kind
+from probe.history.records import Kind, Run, run_key
 
 if TYPE_CHECKING:
     from probe.engine.site import Site
     from probe.model.dialect import RunRule
 
-BEGUN, COMPLETE, INCOMPLETE, LATE, CUT_OFF = range(5)
-_OVER: Final = -1
+
+@dataclass(slots=True)
+class Begun:
+    """One run. `gap`: the session was away while it was under way."""
+
+    key: int
+    begun_ns: int
+    last_ns: int
+    seen: int = 0
+    repeated: int = 0
+    thread: str | None = None
+    user: str | None = None
+    gap: bool = False
+    over: bool = False
 
 
 class Runs:
-    """The runs that one session has begun; numbers count from 0 within the session."""
+    """The runs that one session has begun; numbers count from 0 within the session.
 
-    __slots__ = ("_journal", "_live", "_numbers", "_order", "_prefix", "_seen", "_session",
-                 "_stage", "bad", "pending")  # fmt: skip
+    `ids` has the run of every id that is known, `pending` those by key that are not over, `hung`
+    and `refused` count those that fail the session, and `unbound` is the run whose id the
+    service has yet to tell.
+    """
+
+    __slots__ = (
+        "_number", "_prefix", "_rule", "_session", "_site", "hung", "ids", "pending", "refused",
+        "unbound",
+    )  # fmt: skip
 
     def __init__(self, site: Site, rule: RunRule, session: int) -> None:
-        self._journal = site.journal
-        self._live = site.live
+        self._site = site
+        self._rule = rule
         self._session = session
         self._prefix = f"{site.nonce}-{session}-"
-        first = site.dialect.types.index(rule.events[0]) + 1
-        self._order = range(first, first + len(rule.events))
-        self._numbers: dict[str, int] = {}
-        self._stage: list[int] = []  # events in order so far, _OVER when it has ended
-        self._seen: list[int] = []
-        self.pending = 0
-        self.bad = 0
+        self.ids: dict[str, Begun] = {}
+        self._number = 0
+        self.pending: dict[int, Begun] = {}
+        self.unbound: Begun | None = None
+        self.hung = 0
+        self.refused = 0
 
-    def begin(self, t_ns: int, op: int) -> tuple[int, str]:
-        """A new run: its number and its id."""
-        number = len(self._stage)
+    def begin(self, t_ns: int, op: int, size: int = 1) -> tuple[Begun, str]:
+        """A new run and its id (our own, also where the service will name another)."""
+        number = self._number
+        self._number += 1
         run_id = f"{self._prefix}{number}"
-        self._numbers[run_id] = number
-        self._stage.append(0)
-        self._seen.append(0)
-        self.pending += 1
-        self._journal.row(t_ns, self._session, op, Kind.RUN, BEGUN, 0, number)
-        return number, run_id
+        key = run_key(self._session, number)
+        run = self.pending[key] = Begun(key, t_ns, t_ns)
+        if self._site.words.named:
+            self.ids[run_id] = run
+        else:
+            self.unbound = run
+        self._site.journal.row(t_ns, self._session, op, Kind.RUN, Run.BEGUN, size, key)
+        return run, run_id
 
-    def number_of(self, run_id: str) -> int:
-        """The run's number, -1 for an id that is none of ours."""
-        return self._numbers.get(run_id, -1)
+    def named(self, run_id: str, kind: int) -> Begun | None:
+        """The run of this session that has this id; None for any other id.
 
-    def event(self, t_ns: int, run: int, kind: int, op: int) -> None:
-        """One message of a run; the last event of the order ends it."""
-        stage = self._stage[run]
-        if stage == _OVER or kind not in self._order:
-            return  # other messages may name a run too, and are none of its events
-        self._seen[run] += 1
-        if kind == self._order[stage]:
-            self._stage[run] = stage + 1
-        if kind == self._order[-1]:
-            whole = self._stage[run] == len(self._order) == self._seen[run]
-            self._end(t_ns, run, op, COMPLETE if whole else INCOMPLETE)
+        Where the service names the runs, the first unknown id of an event names the one
+        that has no name yet.
+        """
+        run = self.ids.get(run_id)
+        waiting = self.unbound
+        if run is not None or waiting is None or kind not in self._site.words.events:
+            return run
+        if run_id in self._site.bound:
+            return None
+        self.unbound = None
+        self.ids[run_id] = waiting
+        self._site.bound[run_id] = waiting.key
+        return waiting
 
-    def late(self, t_ns: int, op: int) -> None:
-        """The deadline has passed for all that is pending."""
-        self._end_pending(t_ns, op, LATE)
+    def event(self, t_ns: int, run: Begun, kind: int, op: int) -> None:
+        """One event of a run; the one that ends it does so whatever is missing."""
+        words = self._site.words
+        run.seen += 1
+        run.last_ns = t_ns
+        if kind == words.repeated:
+            run.repeated += 1
+        if kind == words.last and not run.over:
+            self._over(t_ns, run, op, Run.ENDED)
+
+    def refuse(self, t_ns: int, run: Begun, op: int) -> None:
+        """The service says that it will not do it, or not go on."""
+        if not run.over:
+            self.refused += 1
+            self._over(t_ns, run, op, Run.REFUSED)
+
+    def give_up(self, t_ns: int, op: int) -> None:
+        """No pending run is waited for any longer.
+
+        Of a run that went on while the session was away it is not known that it hangs: its
+        end may have come then.
+        """
+        for run in list(self.pending.values()):
+            self.hung += not run.gap
+            self._over(t_ns, run, op, Run.GIVEN_UP)
+
+    def drop(self, t_ns: int, run: Begun, op: int) -> None:
+        """Give up one run whose end was perhaps dropped: under pressure that is no hang."""
+        if not run.over:
+            self._over(t_ns, run, op, Run.GIVEN_UP)
 
     def cut_off(self, t_ns: int, op: int) -> None:
-        """The connection is gone, and what is pending with it."""
-        self._end_pending(t_ns, op, CUT_OFF)
+        """The session is over, and what is pending with it."""
+        for run in list(self.pending.values()):
+            self._over(t_ns, run, op, Run.CUT_OFF)
 
-    def _end_pending(self, t_ns: int, op: int, outcome: int) -> None:
-        if self.pending:
-            for run, stage in enumerate(self._stage):
-                if stage != _OVER:
-                    self._end(t_ns, run, op, outcome)
+    def away(self) -> None:
+        """The connection is gone while runs go on."""
+        for run in self.pending.values():
+            run.gap = True
 
-    def _end(self, t_ns: int, run: int, op: int, outcome: int) -> None:
-        self._stage[run] = _OVER
-        self.pending -= 1
-        self.bad += outcome != COMPLETE
-        self._live.runs += 1
-        self._journal.row(t_ns, self._session, op, Kind.RUN, outcome, self._seen[run], run)
+    def hopeless_ns(self) -> int:
+        """From when on no pending run need be waited for: silent for long, past its deadline."""
+        rule = self._rule
+        return max(
+            (max(run.begun_ns + rule.within, run.last_ns) + rule.quiet)
+            for run in self.pending.values()
+        )
+
+    def _over(self, t_ns: int, run: Begun, op: int, how: Run) -> None:
+        run.over = True
+        del self.pending[run.key]
+        if self.unbound is run:
+            self.unbound = None
+        self._site.live.runs += 1
+        self._site.journal.row(t_ns, self._session, op, Kind.RUN, how, run.seen, run.key)

@@ -3,25 +3,27 @@
 Routes and prepared requests per endpoint, the dialect's reader, the journal, the wheel of
 deadlines, live counters, and the ceiling on clients. Every request names the run, so that
 the service's own logs can be joined: `User-Agent: probe/VERSION (run ID)` and a W3C
-`traceparent` whose trace is the run and whose span is session and attempt.
+`traceparent` whose trace is the run and whose span is session and attempt. A run id that we
+make is `NONCE-SESSION-NUMBER`, so whoever meets it can tell whose it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from probe.engine.reader import Read, message_reader
+from probe.contract.reading import Reader, reader_of
 from probe.engine.routes import user_agent
-from probe.history.records import Kind
+from probe.engine.words import Words, words_of
+from probe.history.records import Kind, run_key
 from probe.wire.request import DEFLATE, Prepared
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from probe.engine.http import Http
     from probe.history.journal import Journal
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 
 PEERS_MAX: Final = 100
 """Connections that are looked at for who answered; more would cost the hot path."""
+NOT_OURS: Final = -2
+ODD_WORDS_MAX: Final = 500
+_SESSION_MAX: Final = 2**32
+_NUMBER_MAX: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +84,58 @@ class Site:
     target: Target
     dialect: Dialect
     doors: tuple[Door, ...]
-    read: Callable[[bytes], Read] | None
+    words: Words
+    read: Reader | None
+    reads_binary: bool
     nonce: str
+    ids: re.Pattern[str]
+    ids_in_bytes: re.Pattern[bytes]
     trace: str
     extensions: str
     keep_left: int
     http: Http
     live: Live
+    seed: int = 0
+    bound: dict[str, int] = field(default_factory=dict)
+    """Run keys by the ids that the service gave, where it names the runs."""
+    odd_words: set[str] = field(default_factory=set)
     peers_left: int = PEERS_MAX
     peers_seen: set[tuple[str, str]] = field(default_factory=set)
+    nonce_bytes: bytes = field(init=False)
+    scans: bool = field(init=False)
+    """Whether messages are searched for ids of other sessions."""
+
+    def __post_init__(self) -> None:
+        self.nonce_bytes = self.nonce.encode()
+        self.scans = self.dialect.run is not None
+
+    def key_of(self, run_id: str) -> int:
+        """The run key of an id that any session of this run made or learnt; else NOT_OURS."""
+        match = self.ids.fullmatch(run_id)
+        if match is None:
+            return self.bound.get(run_id, NOT_OURS)
+        session, number = int(match[1]), int(match[2])
+        if session >= _SESSION_MAX or number >= _NUMBER_MAX:
+            return NOT_OURS
+        return run_key(session, number)
+
+    def keys_in(self, payload: bytes) -> set[int]:
+        """Run keys of all ids of ours that stand anywhere in a message."""
+        found = (self.key_of(match[0].decode()) for match in self.ids_in_bytes.finditer(payload))
+        return {key for key in found if key != NOT_OURS}
+
+    def odd_word(self, text: str) -> int:
+        """Keep a sentence on what was odd; of too many different ones no more than the place.
+
+        A contract broken in every message, each time with other values, must not use up the
+        room of the texts.
+        """
+        if text not in self.odd_words:
+            if len(self.odd_words) < ODD_WORDS_MAX:
+                self.odd_words.add(text)
+            else:
+                text = text.partition(":")[0]
+        return self.journal.word(text)
 
     def note_peer(self, door: Door, connection: Connection) -> None:
         """Who answered at an endpoint, once per address: evidence that the run was real."""
@@ -132,6 +181,7 @@ def make_site(
     routes: dict[str, Route],
     live: Live,
     keep: int = 0,
+    seed: int = 0,
 ) -> Site:
     """Everything that clients share; `keep` messages are kept whole as evidence."""
     headers = (("User-Agent", user_agent(run_id)), *target.network.headers.items())
@@ -140,6 +190,8 @@ def make_site(
         for index, (name, route) in enumerate(routes.items())
     )
     digest = hashlib.sha256(run_id.encode()).hexdigest()
+    nonce = f"probe-{digest[:8]}"
+    pattern = nonce + r"-(0|[1-9]\d{0,9})-(0|[1-9]\d{0,9})"
     return Site(
         loop=loop,
         wheel=wheel,
@@ -148,11 +200,16 @@ def make_site(
         target=target,
         dialect=dialect,
         doors=doors,
-        read=message_reader(dialect),
-        nonce=f"probe-{digest[:8]}",
+        words=words_of(dialect),
+        read=reader_of(dialect),
+        reads_binary=dialect.framing not in ("json", "opaque"),
+        nonce=nonce,
+        ids=re.compile(pattern, re.ASCII),
+        ids_in_bytes=re.compile(pattern.encode()),
         trace=digest[:32],
         extensions=DEFLATE if target.network.deflate else "",
         keep_left=keep,
         http=http,
         live=live,
+        seed=seed,
     )

@@ -18,6 +18,7 @@ from probe.engine.pace import Crowd
 from probe.engine.play import part_of
 from probe.errors import RestartError
 from probe.history.records import Kind
+from probe.model.auth import FetchAuth
 
 if TYPE_CHECKING:
     from probe.auth.identity import Identity
@@ -83,10 +84,14 @@ class StageRun:
         self._failed = failed
         self._trials = 0
 
-    async def run(self) -> None:
-        """All trials; RestartError where the target cannot be restarted."""
+    async def run(self) -> tuple[int, int]:
+        """All trials: how many clients completed their script, of how many let go.
+
+        RestartError where the target cannot be restarted.
+        """
         site, rule = self._site, self._rule
         live = site.live
+        completed, launched = live.completed, live.launched
         live.stage, live.trials = self._stage.name, self._stage.trials
         self._note(BEGIN, "")
         deadline = now_ns() + rule.budget
@@ -107,6 +112,7 @@ class StageRun:
             raise
         finally:
             self._note(STOPPED if why else END, why)
+        return live.completed - completed, live.launched - launched
 
     def _note(self, flag: int, why: str) -> None:
         text = self._site.journal.text(why.encode("utf-8", "replace")) if why else 0
@@ -166,10 +172,18 @@ class StageRun:
             self._tokens.identities(clients, deadline_ns=deadline + self._rule.patience)
         )
         stopping = asyncio.ensure_future(self._stop.wait())
+        began, given = now_ns(), False
         try:
             await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else None
+            if not asking.done():
+                return None
+            identities = asking.result()
+            given = True
+            return identities
         finally:
+            if asking.done() and isinstance(self._site.target.auth, FetchAuth):
+                tokens = len({*clients})
+                self._site.journal.note(Kind.TOKEN, 0, given, tokens, now_ns() - began)
             stopping.cancel()
             asking.cancel()
             await asyncio.wait({asking, stopping})
@@ -261,7 +275,7 @@ class StageRun:
         http = self._site.http
         for index, name in enumerate(self._site.target.services):
             for _ in range(_HEALTH_TRIES):
-                answer, state = await http.health(index, name)
+                answer, state = await http.health(index, name, tell=True)
                 if state == HEALTHY or self._stop.is_set():
                     break
                 await asyncio.sleep(0.1)

@@ -7,7 +7,9 @@ monotonic ns; 0 stands for "never happened" (the clock never reads 0).
     rows      one entry per stored row, in the order of writing
     sessions  one entry per client (INTENDED), with its fate
     attempts  one entry per dialled connection, every phase stamped
-    runs      one entry per run that a client started
+    runs      one entry per run that a client began
+    coverage  one entry per connection that was ready: from when until when it surely lived
+    stalls    one entry per time in which we read nothing
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from numpy.typing import NDArray
 
 from probe.clock import Anchor
 from probe.errors import HistoryError
-from probe.history.records import DTYPE, ROW, SCHEMA, Kind
+from probe.history.records import DTYPE, ROW, SCHEMA, Kind, Run
+from probe.history.tables import ATTEMPT, COVERAGE, FOREVER, RUN, SESSION, STALLED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,66 +34,6 @@ if TYPE_CHECKING:
 Rows = NDArray[np.void]
 _LENGTH: Final = struct.Struct("<I")
 
-SESSION: Final = np.dtype(
-    [
-        ("session", "<u4"),
-        ("trial", "<i4"),
-        ("population", "<i4"),
-        ("endpoint", "<i4"),
-        ("identity", "<i4"),
-        ("intended", "<i8"),
-        ("dial", "<i8"),  # first dial
-        ("ready", "<i8"),  # first time ready
-        ("done", "<i8"),
-        ("outcome", "<i4"),  # DONE.flag: 0 complete, 1 failed, 2 stopped; -1 no end recorded
-        ("step", "<i4"),  # step at which it failed
-        ("attempts", "<i4"),
-        ("why", "<i8"),
-    ]
-)
-ATTEMPT: Final = np.dtype(
-    [
-        ("session", "<u4"),
-        ("attempt", "<u4"),
-        ("trial", "<i4"),
-        ("population", "<i4"),
-        ("endpoint", "<i4"),
-        ("intended", "<i8"),  # of the session for attempt 0, else the dial itself
-        ("dial", "<i8"),
-        ("resolved", "<i8"),
-        ("tcp", "<i8"),
-        ("tls", "<i8"),
-        ("sent", "<i8"),
-        ("head", "<i8"),
-        ("first", "<i8"),
-        ("ready", "<i8"),
-        ("event", "<i8"),  # first message after ready
-        ("end", "<i8"),
-        ("status", "<i4"),
-        ("violations", "<i4"),
-        ("outcome", "<i4"),  # Outcome; -1 when no END was recorded
-        ("phase", "<i4"),  # Phase reached at the end
-        ("close_code", "<i4"),  # received from the peer; 0 none
-        ("close_at", "<i8"),
-        ("request_text", "<i8"),
-        ("response_text", "<i8"),
-        ("reason_text", "<i8"),
-        ("detail_text", "<i8"),
-    ]
-)
-RUN: Final = np.dtype(
-    [
-        ("session", "<u4"),
-        ("attempt", "<u4"),
-        ("run", "<i8"),
-        ("population", "<i4"),
-        ("trial", "<i4"),
-        ("begun", "<i8"),
-        ("ended", "<i8"),
-        ("outcome", "<i4"),  # RUN.flag: 1 complete, 2 incomplete, 3 late, 4 cut off; 0 unknown
-        ("events", "<i4"),
-    ]
-)
 _STAMPS: Final = {
     Kind.DIAL: "dial",
     Kind.RESOLVED: "resolved",
@@ -118,15 +61,14 @@ class History:
         """Open `<run>/history`; HistoryError where it is none, or of a newer schema."""
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            raw = (folder / "rows.bin").read_bytes()
+            size = (folder / "rows.bin").stat().st_size
+            rows = _mapped(folder / "rows.bin", size // ROW.size)
             texts = (folder / "texts.bin").read_bytes()
         except (OSError, ValueError) as error:
             raise HistoryError(f"{folder}: no readable history here ({error})") from None
         if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
             raise HistoryError(f"{folder}: schema is not {SCHEMA}; use the probe that wrote it")
-        whole = len(raw) // ROW.size
-        rows = np.frombuffer(raw, dtype=DTYPE, count=whole)
-        return cls(rows, meta, texts, torn=whole * ROW.size != len(raw))
+        return cls(rows, meta, texts, torn=size % ROW.size != 0)
 
     @property
     def complete(self) -> bool:
@@ -148,9 +90,15 @@ class History:
         """A list of names that rows refer to by index: endpoints, services, types, stages."""
         return [str(name) for name in self.meta.get(key, [])]
 
+    @cached_property
+    def _kinds(self) -> NDArray[np.uint16]:
+        """Kinds side by side: they are asked for often, and rows are far apart."""
+        return np.ascontiguousarray(self.rows["kind"])
+
     def of(self, *kinds: Kind) -> Rows:
         """The rows of some kinds, in the order of writing."""
-        rows: Rows = self.rows[np.isin(self.rows["kind"], kinds)]
+        own = self._kinds
+        rows: Rows = self.rows[own == kinds[0] if len(kinds) == 1 else np.isin(own, kinds)]
         return rows
 
     def text(self, reference: int) -> bytes:
@@ -209,7 +157,7 @@ class History:
         at, found = _find(keys, _key(received))
         for name, column in (("close_code", "a"), ("close_at", "t"), ("reason_text", "b")):
             out[name][at[found]] = received[column][found]
-        self._put_first_event(out, keys)
+        self._put_first_messages(out, keys)
         sessions = self.sessions
         at, found = _find(sessions["session"], out["session"])
         for name in ("trial", "population", "endpoint"):
@@ -225,32 +173,70 @@ class History:
         for name, column in columns.items():
             out[name][at[found]] = rows[column][found]
 
-    def _put_first_event(self, out: Rows, keys: Any) -> None:
-        rows = self._timed(Kind.GOT)
+    def _put_first_messages(self, out: Rows, keys: Any) -> None:
+        rows = self.of(Kind.GOT)
         at, found = _find(keys, _key(rows))
-        at, times = at[found], rows["t"][found]
+        at, times, runs = at[found], rows["t"][found], rows["b"][found]
         after = (out["ready"][at] > 0) & (times > out["ready"][at])
-        at, times = at[after][::-1], times[after][::-1]
-        out["event"][at] = times
+        for name, mask in (("event", after), ("served", runs >= 0)):
+            first = np.full(len(out), FOREVER, dtype=np.int64)
+            np.minimum.at(first, at[mask], times[mask])
+            out[name] = np.where(first < FOREVER, first, 0)
 
     @cached_property
     def runs(self) -> Rows:
-        """See RUN; ordered by session, attempt and run number."""
+        """See RUN; ordered by key, which is by session and run number."""
         rows = self._timed(Kind.RUN)
-        begun, ended = rows[rows["flag"] == 0], rows[rows["flag"] != 0]
-        begun = begun[np.lexsort((begun["b"], begun["op"], begun["session"]))]
+        begun, after = rows[rows["flag"] == Run.BEGUN], rows[rows["flag"] != Run.BEGUN]
+        keys, first = np.unique(begun["b"], return_index=True)  # the earliest of each
+        begun = begun[first]
         out = np.zeros(len(begun), dtype=RUN)
-        out["session"], out["attempt"], out["run"] = begun["session"], begun["op"], begun["b"]
-        out["begun"] = begun["t"]
-        wide = np.dtype([("session", "<u4"), ("op", "<u4"), ("b", "<i8")])
-        keys = np.rec.fromarrays([begun[n] for n in wide.names or ()], dtype=wide)
-        theirs = np.rec.fromarrays([ended[n] for n in wide.names or ()], dtype=wide)
-        at, found = _find(keys, theirs)
-        for name, column in (("ended", "t"), ("outcome", "flag"), ("events", "a")):
-            out[name][at[found]] = ended[column][found]
+        out["key"], out["session"], out["attempt"] = keys, begun["session"], begun["op"]
+        out["run"], out["size"], out["begun"] = keys & 0x7FFFFFFF, begun["a"], begun["t"]
+        at, found = _find(keys, after["b"])
+        for name, column in (("outcome", "flag"), ("over", "t")):
+            out[name][at[found]] = after[column][found]
+        ends = found & (after["flag"] == Run.ENDED)
+        out["ended"][at[ends]] = after["t"][ends]
         at, found = _find(self.sessions["session"], out["session"])
         for name in ("population", "trial"):
             out[name] = np.where(found, self.sessions[name][at], -1) if len(self.sessions) else -1
+        return out
+
+    @cached_property
+    def coverage(self) -> Rows:
+        """See COVERAGE; ordered by session and attempt.
+
+        Our own rows prove nothing about the peer, so that an attempt without an end is
+        covered up to the last that came from it, too.
+        """
+        attempts = self.attempts[self.attempts["ready"] > 0]
+        out = np.zeros(len(attempts), dtype=COVERAGE)
+        for name in ("session", "attempt", "ready"):
+            out[name] = attempts[name]
+        alive = attempts["ready"].copy()
+        keys = _key(attempts, "attempt")
+        for kind in (Kind.PONG, Kind.SENTINEL, Kind.GOT):
+            rows = self.of(kind)
+            if kind == Kind.SENTINEL:
+                rows = rows[rows["flag"] == 1]
+            at, found = _find(keys, _key(rows))
+            np.maximum.at(alive, at[found], rows["t"][found])
+        out["alive"] = alive
+        return out
+
+    @cached_property
+    def stalls(self) -> Rows:
+        """See STALLED; ordered by session and time. One that never ended lasts for ever."""
+        rows = self.of(Kind.STALL)
+        rows = rows[np.lexsort((rows["flag"], rows["t"], rows["op"], rows["session"]))]
+        begins = np.flatnonzero(rows["flag"] == 0)
+        out = np.zeros(len(begins), dtype=STALLED)
+        out["session"], out["attempt"] = rows["session"][begins], rows["op"][begins]
+        out["since"], out["until"] = rows["t"][begins], FOREVER
+        after = np.minimum(begins + 1, len(rows) - 1)
+        ended = (rows["flag"][after] == 1) & (_key(rows)[after] == _key(rows)[begins])
+        out["until"][ended] = rows["t"][after[ended]]
         return out
 
     def frames(self, session: int, attempt: int | None = None) -> Rows:
@@ -269,8 +255,15 @@ def succeeded(attempts: Rows) -> NDArray[np.bool_]:
     return np.asarray(attempts["ready"] > 0)
 
 
-def _key(rows: Rows) -> NDArray[np.uint64]:
-    return (rows["session"].astype(np.uint64) << np.uint64(32)) | rows["op"].astype(np.uint64)
+def _mapped(path: Path, whole: int) -> Rows:
+    """The whole rows of a file, read-only; the system reads what is looked at."""
+    if not whole:
+        return np.zeros(0, dtype=DTYPE)
+    return np.asarray(np.memmap(path, dtype=DTYPE, mode="r", shape=(whole,)))
+
+
+def _key(rows: Rows, op: str = "op") -> NDArray[np.uint64]:
+    return (rows["session"].astype(np.uint64) << np.uint64(32)) | rows[op].astype(np.uint64)
 
 
 def _find(keys: Any, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

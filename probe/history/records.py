@@ -16,6 +16,8 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | STEAL | | | permille of the machine | |
 | GC | generation | | | pause (ns) |
 | GAP | | | rows lost | first lost stamp (ns) |
+| TOLD | service index | as HEALTH | HTTP status | text: JSON, what the service said of its parts |
+| TOKEN | | 1 given, 0 refused | tokens | how long it took (ns) |
 | PEER | endpoint or service index | 0 endpoint, 1 service | | text: JSON, who answered there |
 | LIMIT | | 0 descriptors, 1 local ports | in use | how many there are |
 | INTENDED | trial | endpoint index | population index | identity index |
@@ -27,16 +29,24 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | HEAD | attempt | violations (bits) | status | text: response head and body |
 | FIRST | attempt | | bytes in the first chunk after the head | |
 | READY | attempt | | | |
-| PUT | attempt | event type index | bytes of payload | run number in the session, -1 none |
-| GOT | attempt | event type index | bytes of payload | run number in the session, -1 none |
+| PUT | attempt | what for (Put) | bytes of payload | run key, -1 none |
+| GOT | attempt | event type index | sequence, 0 none, -1 unusable | run key, -1 none, -2 not ours |
 | KEPT | attempt | direction: 0 sent, 1 received | opcode | text: the message |
 | PING | attempt | | | token |
 | PONG | attempt | | | token |
-| RUN | attempt | 0 begun, 1 complete, 2 incomplete, 3 late, 4 cut off | events seen | run number |
+| RUN | attempt | what happened (Run) | begun: size asked for; else events seen | run key |
+| ODD | attempt | what was odd (Odd) | event type index | text: where in the message and what |
+| FOREIGN | attempt | 0 not at the run's path, 1 in the user's field | type index | run key, -1 |
+| STALL | attempt | 0 reading stopped, 1 reading again | | |
+| SENTINEL | attempt | 0 sent, 1 came back | | its number |
+| VANISH | attempt | | | |
+| TRAFFIC | attempt | 0 sent, 1 received | messages | bytes of payload |
 | CLOSE | attempt | 0 sent, 1 received | close code | text: reason |
 | END | attempt | phase reached | outcome | text: detail |
 | DONE | attempts made | 0 complete, 1 failed, 2 stopped | step at which it failed | text: why |
-| LATE | attempt | | | schedule lag: dial minus intended (ns) |
+
+A *run key* names a run of this probe run whoever meets it: the session that began it in the
+upper 32 bits, its number within that session (from 0) in the lower 32.
 """
 
 from __future__ import annotations
@@ -47,7 +57,7 @@ from typing import Final
 
 import numpy as np
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 NOBODY: Final = 0xFFFFFFFF
 ROW: Final = struct.Struct("<qIIHHiq")
 DTYPE: Final = np.dtype(
@@ -77,6 +87,8 @@ class Kind(IntEnum):
     GAP = 9
     PEER = 10
     LIMIT = 11
+    TOLD = 12
+    TOKEN = 13
     INTENDED = 20
     DIAL = 21
     RESOLVED = 22
@@ -92,10 +104,15 @@ class Kind(IntEnum):
     PING = 33
     PONG = 34
     RUN = 35
+    ODD = 36
+    FOREIGN = 37
+    STALL = 38
+    SENTINEL = 39
     CLOSE = 40
     END = 41
     DONE = 42
-    LATE = 43
+    VANISH = 43
+    TRAFFIC = 44
 
 
 class Phase(IntEnum):
@@ -136,6 +153,44 @@ class Outcome(IntEnum):
     TOO_LARGE = 15
     LOCAL = 16
     CANCELLED = 17
+
+
+class Put(IntEnum):
+    """What a message of ours was for (PUT.flag)."""
+
+    MESSAGE = 0
+    START = 1  # of a run
+    SENTINEL = 2
+    FLOOD = 3
+    RESUME = 4
+    LARGE = 5
+
+
+class Run(IntEnum):
+    """What happened to a run that this session began (RUN.flag); checks judge by GOT alone."""
+
+    BEGUN = 0
+    ENDED = 1  # the event that ends it came
+    GIVEN_UP = 2  # deadline and drain have passed without it
+    CUT_OFF = 3  # the session was over before it
+    REFUSED = 4  # an error or a limit named it
+
+
+class Odd(IntEnum):
+    """What was wrong with a message (ODD.flag)."""
+
+    MALFORMED = 1  # not readable in the dialect's framing
+    MISSING = 2  # a required field is not there
+    TYPE = 3  # a field is of another type
+    VALUE = 4  # any other rule of the schema
+    SHAPE = 5  # readable in a shape that is not the canonical one; the text names the shape
+    IDS = 6  # ids within one run disagree
+    UNKNOWN = 7  # a type that the dialect does not know, where it knows all
+
+
+def run_key(session: int, number: int) -> int:
+    """The key of a run; see the module."""
+    return session << 32 | number
 
 
 class Violation(IntEnum):

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from probe.lab.boot import BootPlan, parse_boot
-from probe.lab.defects import DefectError, Defects, table_json
+from probe.lab.defects import DefectError, Defects
 from probe.lab.durations import parse_duration
 from probe.lab.ledger import Ledger
+from probe.lab.limits import Limit, parse_limit
+from probe.lab.table import table_json
 
 if TYPE_CHECKING:
     import ssl
@@ -63,14 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _live(options: argparse.Namespace, secret: str, defects: Defects, ledger: Ledger) -> int:
     """Load what takes long, then start the clock of the boot, then serve."""
     from probe.lab.server import live, raise_descriptor_limit  # noqa: PLC0415 -- see above
-    from probe.lab.state import State  # noqa: PLC0415
+    from probe.lab.state import Settings, State  # noqa: PLC0415
     from probe.lab.tokens import Keys  # noqa: PLC0415
 
     keys = Keys(secret)
     context = _tls(options, secret)
     raise_descriptor_limit()
     up_ns = ledger.phase("up", pid=os.getpid(), seed=options.seed, defects=defects.as_json())
-    state = State(keys, ledger, defects, options.pace, up_ns)
+    settings = Settings(options.pace, options.limit, options.idle)
+    state = State(keys, ledger, defects, settings, up_ns)
     announce = {
         "pid": os.getpid(),
         "life": options.life,
@@ -125,6 +128,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--pace", type=partial(_value, parse_duration), default="1ms", help="between two events"
+    )
+    parser.add_argument(
+        "--limit",
+        type=partial(_value, parse_limit),
+        default=Limit(),
+        metavar="RATE/BURST",
+        help="messages per second of one user, and at once (200/400)",
+    )
+    parser.add_argument(
+        "--idle",
+        type=partial(_value, parse_duration),
+        metavar="DURATION",
+        help="close with 1001 after so long without a frame from the client (never)",
     )
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="append what is done, NDJSON")
     parser.add_argument("--tls", type=Path, metavar="CA_OUT.pem", help="serve TLS; write the CA")

@@ -1,9 +1,10 @@
-"""The defects that the lab can be asked to have, as one frozen table.
+"""Which defects are on in this life, and their draws.
 
-A defect is a row here and one decision point in the code, which asks `hits(name)`. The
-answer is drawn from a hash of seed, life, name and how often that name was asked before,
-so the same seed gives the same hits whatever other defects are on. A defect is off until
-it is set; a rate is the probability of a hit at its decision point.
+A decision point asks for its defect by name. The answer is drawn from a hash of seed,
+life, name and an index, so the same seed gives the same hits whatever other defects are
+on. The index is how often that name was asked before; where the order of asking would
+depend on what happens to come first on the loop, as for the events of runs that go on
+side by side, the caller gives the index.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from probe.lab.durations import format_duration, parse_duration
+from probe.lab.table import TABLE, Defect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+COUNT_MAX: Final = 1_000
 
 
 class DefectError(ValueError):
@@ -26,83 +29,23 @@ class DefectError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Defect:
-    """One row: what the defect does, what its value means, and until when it can be set.
+class Value:
+    """What a defect is set to: a rate, a count, or int nanoseconds; and the event it is for."""
 
-    `unit` is "rate" (0 to 1) or "duration" (text such as "400ms"); `default` stands in
-    for a value that is not given. `settable` is "any" time, or "start" for a defect that
-    shapes the boot and therefore comes too late once the process runs.
-    """
-
-    name: str
-    meaning: str
-    unit: Literal["rate", "duration"]
-    default: str
-    settable: Literal["any", "start"]
+    number: float | int
+    target: str | None = None
 
 
-TABLE: Final[Mapping[str, Defect]] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Defect(
-                "cold_start_1011",
-                "between listening and ready a handshake is accepted with 101, and closed "
-                "with 1011 a few milliseconds later",
-                "rate",
-                "1.0",
-                "any",
-            ),
-            Defect(
-                "cold_start_hang",
-                "between listening and ready a handshake is accepted with 101, and then "
-                "nothing is sent, not even a pong, until the client goes or the lab stops",
-                "rate",
-                "1.0",
-                "any",
-            ),
-            Defect(
-                "cold_start_drop",
-                "between listening and ready a handshake is answered with a TCP reset",
-                "rate",
-                "1.0",
-                "any",
-            ),
-            Defect(
-                "health_lies",
-                "health says healthy as soon as the lab listens; WebSockets work only this "
-                "much later",
-                "duration",
-                "400ms",
-                "start",
-            ),
-            Defect(
-                "slow_boot",
-                "ready, and healthy with it, come this much later",
-                "duration",
-                "6s",
-                "start",
-            ),
-        )
-    }
-)
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A hit, and the further choices that belong to it."""
 
-# Consulted in this order; the first that hits is what the client gets.
-COLD_START: Final = ("cold_start_drop", "cold_start_1011", "cold_start_hang")
+    key: str
+    target: str | None
 
-
-def table_json() -> list[dict[str, str]]:
-    """The table as plain values, for `--list-defects`."""
-    return [
-        {
-            "name": row.name,
-            "meaning": row.meaning,
-            "unit": row.unit,
-            "default": row.default,
-            "settable": row.settable,
-        }
-        for row in TABLE.values()
-    ]
+    def pick(self, among: int, what: str) -> int:
+        """A number from 0 to `among` - 1, drawn for `what` alone."""
+        return int(draw(f"{self.key}/{what}") * among)
 
 
 def find(name: str) -> Defect:
@@ -114,19 +57,39 @@ def find(name: str) -> Defect:
     return row
 
 
-def parse_value(row: Defect, value: object) -> float | int:
-    """A rate as float or a duration as int nanoseconds; DefectError says what is allowed."""
-    allowed = 'a duration like "400ms"' if row.unit == "duration" else "a rate from 0 to 1"
+def _allowed(row: Defect) -> str:
+    match row.unit:
+        case "duration":
+            return 'a duration like "400ms"'
+        case "count":
+            return f"a whole number from 1 to {COUNT_MAX}"
+        case "switch":
+            return "0 or 1"
+        case "rate":
+            which = f", or RATE@EVENT with one of {', '.join(row.targets)}" if row.targets else ""
+            return f"a rate from 0 to 1{which}"
+
+
+def parse_value(row: Defect, value: object) -> Value:
+    """What a text or a number of JSON sets; DefectError says what is allowed."""
+    target = None
+    plain = value
+    if row.targets and isinstance(value, str) and "@" in value:
+        plain, _, target = value.partition("@")
     try:
-        if row.unit == "duration" and isinstance(value, str):
-            return parse_duration(value)
-        if row.unit == "rate" and isinstance(value, (int, float, str)):
-            rate = float(value)
-            if 0.0 <= rate <= 1.0 and not isinstance(value, bool):  # false for NaN as well
-                return rate
+        if row.unit == "duration":
+            if isinstance(plain, str):
+                return Value(parse_duration(plain))
+        elif isinstance(plain, (int, float, str)) and not isinstance(plain, bool):
+            number = float(plain)
+            if row.unit == "count":
+                if number in range(1, COUNT_MAX + 1):
+                    return Value(int(number))
+            elif 0.0 <= number <= 1.0 and target in (None, *row.targets):  # false for NaN as well
+                return Value(number, target)
     except ValueError:
         pass
-    raise DefectError(f"defect {row.name} takes {allowed}, not {str(value)[:80]!r}")
+    raise DefectError(f"defect {row.name} takes {_allowed(row)}, not {str(value)[:80]!r}")
 
 
 class Defects:
@@ -137,7 +100,7 @@ class Defects:
 
     def __init__(self, seed: int, life: int, settings: Iterable[tuple[str, str | None]]) -> None:
         self._origin = f"{seed}/{life}"
-        self._active: dict[str, float | int] = {}
+        self._active: dict[str, Value] = {}
         self._asked: Counter[str] = Counter()
         for name, value in settings:
             row = find(name)
@@ -159,31 +122,60 @@ class Defects:
                 changed[name] = parse_value(row, value)
         self._active = changed
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._active
+
     def duration_ns(self, name: str) -> int | None:
         """The duration of that defect, None when it is off."""
+        assert TABLE[name].unit == "duration"
         value = self._active.get(name)
-        assert value is None or TABLE[name].unit == "duration"
-        return None if value is None else int(value)
+        return None if value is None else int(value.number)
+
+    def count(self, name: str) -> int | None:
+        """The count of that defect, None when it is off."""
+        assert TABLE[name].unit == "count"
+        value = self._active.get(name)
+        return None if value is None else int(value.number)
+
+    def is_on(self, name: str) -> bool:
+        """Whether that switch is on."""
+        assert TABLE[name].unit == "switch"
+        value = self._active.get(name)
+        return value is not None and value.number > 0
+
+    def draw(self, name: str, index: str | None = None) -> Draw | None:
+        """Draw once for a defect with a rate; None without a hit, and without a draw when off.
+
+        Without an index it is the count of the draws for that name so far.
+        """
+        value = self._active.get(name)
+        if value is None:
+            return None
+        if index is None:
+            index = str(self._asked[name])
+            self._asked[name] += 1
+        key = f"{self._origin}/{name}/{index}"
+        return Draw(key, value.target) if draw(key) < value.number else None
 
     def hits(self, name: str) -> bool:
-        """Draw once for a defect with a rate; False without a draw when it is off."""
-        rate = self._active.get(name)
-        if rate is None:
-            return False
-        index = self._asked[name]
-        self._asked[name] += 1
-        return draw(f"{self._origin}/{name}/{index}") < rate
+        """The same where nothing further is to be chosen."""
+        return self.draw(name) is not None
 
     def first_hit(self, names: Iterable[str]) -> str | None:
         """The first of these that hits; those after it are not drawn."""
         return next((name for name in names if self.hits(name)), None)
 
-    def as_json(self) -> dict[str, float | str]:
+    def as_json(self) -> dict[str, float | int | str]:
         """What is on, with its value as it is written at the edge."""
-        return {
-            name: format_duration(int(value)) if TABLE[name].unit == "duration" else float(value)
-            for name, value in sorted(self._active.items())
-        }
+        return {name: _format(TABLE[name], value) for name, value in sorted(self._active.items())}
+
+
+def _format(row: Defect, value: Value) -> float | int | str:
+    if row.unit == "duration":
+        return format_duration(int(value.number))
+    if value.target is not None:
+        return f"{value.number}@{value.target}"
+    return value.number
 
 
 def draw(key: str) -> float:

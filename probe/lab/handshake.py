@@ -13,17 +13,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from probe.lab.defects import COLD_START
 from probe.lab.offers import SUPPORTED, Choice, OfferError, choose
-from probe.lab.session import Session, close_by_server, end_when_closed
+from probe.lab.session import Session, close_by_server, end_when_closed, reset
 from probe.lab.state import MESSAGE_BYTES_MAX, SESSIONS_MAX
+from probe.lab.table import COLD_START
 from probe.lab.tokens import TokenError
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 ENDPOINTS: Final = ("/ws", "/ws/factory", "/ws/isolated", "/ws/legacy", "/api/v1/websocket")
 CLOSE_WAIT_S: Final = 1.5  # for the client's half of the closing handshake
 _START_1011_AFTER_S: Final = 0.005
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 
 class HandshakeError(Exception):
@@ -86,12 +83,14 @@ async def serve_websocket(state: State, request: web.Request) -> web.StreamRespo
     except _GoneError:
         state.ledger.handshake(request.path, "left", None)
         return web.Response(status=503)  # has nowhere to go
-    session = Session(state, request, ws)
+    transport = request.transport
+    assert transport is not None  # `_fit` has just seen it
+    session = Session(state, request, ws, transport)
     state.ledger.handshake(request.path, "accepted", 101, connection_id=session.connection_id)
-    await ws.prepare(request)
+    stream = await ws.prepare(request)
     state.sessions[ws] = None
     try:
-        await session.serve(user_id)
+        await session.serve(user_id, stream)
     finally:
         del state.sessions[ws]
     return ws
@@ -165,7 +164,7 @@ def _authenticate(state: State, request: web.Request, choice: Choice) -> str:
         raise HandshakeError(401, error.code, {"WWW-Authenticate": challenge}) from None
 
 
-def _fit(request: web.Request, choice: Choice, *, autoping: bool = True) -> web.WebSocketResponse:
+def _fit(request: web.Request, choice: Choice) -> web.WebSocketResponse:
     """The answer 101, not sent yet, but sure to be sent by a `prepare` in the same step.
 
     The subprotocol header is ours, so the library is told of none. HandshakeError when
@@ -174,7 +173,7 @@ def _fit(request: web.Request, choice: Choice, *, autoping: bool = True) -> web.
     ws: web.WebSocketResponse = web.WebSocketResponse(
         timeout=CLOSE_WAIT_S,
         autoclose=False,
-        autoping=autoping,
+        autoping=False,
         max_msg_size=MESSAGE_BYTES_MAX + 1,  # the library refuses from its limit on
     )
     if choice.selected is not None:
@@ -196,7 +195,7 @@ async def _cold_start(state: State, request: web.Request, defect: str) -> web.St
     except OfferError:
         choice = Choice()
     hang = defect == "cold_start_hang"
-    ws = _fit(request, choice, autoping=not hang)
+    ws = _fit(request, choice)
     if hang:
         state.ledger.handshake(request.path, "hung", 101, defect=defect)
     await ws.prepare(request)
@@ -216,11 +215,8 @@ def _drop(state: State, request: web.Request) -> web.StreamResponse:
     transport = request.transport
     if transport is None or transport.is_closing():
         raise _GoneError
-    transport.get_extra_info("socket").setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
-    )
     state.ledger.handshake(request.path, "dropped", None, defect="cold_start_drop")
-    transport.abort()
+    reset(transport)
     return web.Response(status=503)  # has nowhere to go: the transport is closing
 
 

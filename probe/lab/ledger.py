@@ -5,7 +5,7 @@ killed has written all that it did, and several lives can share the file. `t_ns`
 CLOCK_MONOTONIC (`time.perf_counter_ns`), comparable with other processes of the host.
 The totals that are told over HTTP are raised by the same call that writes the line, and
 only after it was written, so the two cannot differ. No line holds a token: fields are
-the lab's own words, ids that `session` has checked, and numbers.
+the lab's own words, ids that `messages` has checked, names of users, and numbers.
 
 Answers of /health are counted and written as one line when the lab stops, since a
 probe asks for them in a tight loop.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Phase = Literal["up", "listening", "healthy", "ready", "stopping", "stopped"]
 Outcome = Literal["accepted", "closed_1011", "hung", "dropped", "rejected", "left"]
 Party = Literal["client", "server", "lost"]
+Told = Literal["announced", "silent", "never"]
 
 EXIT_LEDGER: Final = 4
 
@@ -67,7 +68,7 @@ class Ledger:
         self._write("handshake", outcome, fields)
 
     def run(self, run_id: str, sent: int, *, completed: bool, **more: object) -> None:
-        """A run ended, with how many of its events were handed to the socket."""
+        """A run ended, or hangs for ever, with how many of its events went to the log."""
         fields = {"run_id": run_id, "sent": sent, "completed": completed, **more}
         self._write("run", "completed" if completed else "broken", fields)
         self._events_sent += sent
@@ -75,6 +76,17 @@ class Ledger:
     def close(self, by: Party, code: int, sent: Mapping[str, int], **more: object) -> None:
         """A WebSocket ended; `sent` counts the messages it was given, by type."""
         self._write("close", by, {"by": by, "code": code, "sent": dict(sent), **more})
+
+    def hit(self, defect: str, **fields: object) -> None:
+        """A defect is done now."""
+        self._write("hit", defect, {"defect": defect, **fields})
+
+    def overflow(self, told: Told, dropped: int, **more: object) -> None:
+        """An overflow of an outbound queue is over, and whether the client was told of it.
+
+        "never" means that the connection ended before there was room again.
+        """
+        self._write("overflow", told, {"told": told, "dropped": dropped, **more})
 
     def defects(self, active: Mapping[str, object]) -> None:
         """The defects were changed while running; these are on now."""
@@ -91,7 +103,7 @@ class Ledger:
     def end(self) -> None:
         """Write the health counts and the last phase."""
         self._write("health", "counts", {"counts": dict(self._health)})
-        self.phase("stopped")
+        self.phase("stopped", hits=dict(self._events["hit"]))
 
     def totals(self) -> dict[str, Any]:
         """Sums over the lines of this life: counts per event and label, stamps of phases."""
@@ -99,8 +111,9 @@ class Ledger:
             "life": self._life,
             "lines": self._lines,
             "phases": dict(self._phases),
-            "events": {event: dict(labels) for event, labels in self._events.items()},
+            "events": {event: dict(labels) for event, labels in self._events.items() if labels},
             "events_sent": self._events_sent,
+            "hits": dict(self._events["hit"]),
             "health": dict(self._health),
         }
 

@@ -223,8 +223,10 @@ async def _listen(
 
 async def _close_sessions(state: State) -> None:
     """Close every WebSocket with 1001; the clients have `CLOSE_WAIT_S` to answer."""
-    for ws in state.sessions:
-        state.sessions[ws] = asyncio.create_task(ws.close(code=1001, message=b"going away"))
+    for ws, closer in state.sessions.items():
+        if closer is None:
+            closing = ws.close(code=1001, message=b"going away", drain=False)
+            state.sessions[ws] = asyncio.create_task(closing)
     closers = [closer for closer in state.sessions.values() if closer is not None]
     if closers:
         await asyncio.wait(closers, timeout=CLOSE_WAIT_S)

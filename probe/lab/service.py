@@ -7,11 +7,14 @@ static key in X-Api-Key besides. No answer repeats a credential.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import ipaddress
+import resource
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -58,17 +61,38 @@ async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def _health(state: State, _request: web.Request) -> web.Response:
+    slow_ns = state.defects.duration_ns("slow_dependency")
+    if slow_ns is not None and state.healthy and not state.stopping:
+        await asyncio.sleep(slow_ns / 1e9)
     healthy = state.healthy and not state.stopping
     word = "healthy" if healthy else "stopping" if state.stopping else "starting"
     status = 200 if healthy else 503
+    postgres, redis = {"status": "ok"}, {"status": "ok"}
+    if healthy and state.defects.hits("health_503"):
+        status, word, redis = 503, "unhealthy", {"status": "unreachable"}
+        state.ledger.hit("health_503")
+    elif healthy and slow_ns is not None:
+        word, postgres = "degraded", {"status": "degraded"}
+        state.ledger.hit("slow_dependency", delay_ns=slow_ns)
     state.ledger.count_health(status)
     body = {
         "status": word,
         "version": VERSION,
         "revision": REVISION,
         "uptime": (time.perf_counter_ns() - state.up_ns) / 1e9,
+        "dependencies": {"postgres": postgres, "redis": redis},
+        "memory_bytes": _resident_bytes(),
     }
-    return json_answer(status, body, None if healthy else {"Retry-After": "1"})
+    return json_answer(status, body, {"Retry-After": "1"} if status == 503 else None)  # noqa: PLR2004 -- Service Unavailable
+
+
+def _resident_bytes() -> int:
+    """The memory of this process that is in RAM; 0 where the system does not say (no /proc)."""
+    try:
+        with Path("/proc/self/statm").open("rb") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 async def _jwks(state: State, _request: web.Request) -> web.Response:

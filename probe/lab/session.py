@@ -1,121 +1,52 @@
-"""One authenticated WebSocket: ready, runs of five events, ping, errors, the close.
+"""One authenticated WebSocket: ready, then what the client says is served until it ends.
 
-Runs of one connection go on side by side, each in its own task, each event numbered by
-its run. Ids that a client brings are echoed, so they are held to a harmless alphabet and
-may not look like a token; the ledger repeats them. A close of ours writes its ledger line
-in the step that writes the Close frame (a turn of the loop later when the whole lab
-stops); a run writes its line when it ends, however it ends.
+What is said to the client goes through the connection's outbound queue. A close of ours
+writes its ledger line in the step that writes the Close frame (a turn of the loop later
+when the whole lab stops). Pings are answered here and not by the library, since a defect
+leaves them unanswered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-import time
+import socket
+import struct
 import uuid
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-import msgspec
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
+from probe.lab.dialogue import Dialogue
+from probe.lab.hub import Member
+from probe.lab.messages import MessageError, notice, pong_frame, read
+from probe.lab.outbound import QUEUE_MAX, Outbound, narrow
 from probe.lab.state import MESSAGE_BYTES_MAX
 from probe.lab.tokens import TokenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp.abc import AbstractStreamWriter
+
     from probe.lab.ledger import Party
     from probe.lab.state import State
 
-EVENTS: Final = (
-    "agent_started",
-    "agent_thinking",
-    "tool_executing",
-    "tool_completed",
-    "agent_completed",
-)
 AUTH_WITHIN_S: Final = 5.0
-SEND_WITHIN_S: Final = 10.0  # a client that does not read is cut off
 SESSION_S_MAX: Final = 3_600.0
-RUNS_MAX: Final = 64
-_ECHO_CHARS_MAX: Final = 1_000
-_ID: Final = re.compile(r"[A-Za-z0-9_.:/@+-]{1,128}", re.ASCII)
-_JWT_START: Final = "eyJ"  # base64url of the opening of a JSON object
-
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder().decode
+FLUSH_S_MAX: Final = 1.0  # for what is queued, before a close of ours
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 
-class MessageError(Exception):
-    """A message was error; `code` is a fixed word for the error event."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass(slots=True)
-class Run:
-    """One run: the ids all its events carry, what started it, and how far it has come."""
-
-    run_id: str
-    thread_id: str
-    message: str
-    began_ns: int = field(default_factory=time.perf_counter_ns)
-    sent: int = 0
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-def _id(message: Mapping[str, Any], name: str) -> str:
-    """The id of that name in a message, or a fresh one; MessageError when it is unfit."""
-    value = message.get(name)
-    if value is None:
-        return uuid.uuid4().hex
-    if not isinstance(value, str) or not _ID.fullmatch(value) or _JWT_START in value:
-        raise MessageError("bad_id")
-    return value
-
-
-def read_run(message: Mapping[str, Any]) -> Run:
-    """The run that a start_agent message asks for; MessageError when a field is unfit."""
-    text = message.get("message", "")
-    if not isinstance(text, str):
-        raise MessageError("bad_message")
-    return Run(_id(message, "run_id"), _id(message, "thread_id"), text[:_ECHO_CHARS_MAX])
-
-
-def event_fields(run: Run, event: str) -> dict[str, object]:
-    """What this event says beside its type and ids."""
-    match event:
-        case "agent_thinking":
-            return {"thought": "looking for a tool"}
-        case "tool_executing":
-            return {"tool_name": "search", "parameters": {"query": run.message}}
-        case "tool_completed":
-            duration_s = (time.perf_counter_ns() - run.began_ns) / 1e9
-            return {"tool_name": "search", "results": {"hits": 1}, "duration": duration_s}
-        case "agent_completed":
-            return {"result": "done"}
-        case _:
-            return {}
-
-
-def _is_too_big(data: str | bytes) -> bool:
-    """Whether one byte too many came: the library lets that pass when it was compressed."""
-    if isinstance(data, str) and len(data) > MESSAGE_BYTES_MAX // 4:  # a character: 1 to 4 bytes
-        data = data.encode()
-    return len(data) > MESSAGE_BYTES_MAX
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection with a TCP reset."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
 
 
 async def end_when_closed(state: State, ws: web.WebSocketResponse) -> bool:
-    """Whether the stopping lab closes this WebSocket; if so, waits until it has."""
+    """Whether another task closes this WebSocket; if so, waits until it has."""
     closer = state.sessions.get(ws)
     if closer is not None:
         await asyncio.wait({closer})
@@ -127,53 +58,68 @@ async def close_by_server(
 ) -> None:
     """Close, unless the stopping lab already does, and wait for the client's half."""
     if not await end_when_closed(state, ws):
-        await ws.close(code=code, message=reason)
+        await ws.close(code=code, message=reason, drain=False)
+
+
+def _is_too_big(data: str | bytes) -> bool:
+    """Whether one byte too many came: the library lets that pass when it was compressed."""
+    if isinstance(data, str) and len(data) > MESSAGE_BYTES_MAX // 4:  # a character: 1 to 4 bytes
+        data = data.encode()
+    return len(data) > MESSAGE_BYTES_MAX
 
 
 class Session:
     """One accepted WebSocket, served to its end by `serve`."""
 
-    def __init__(self, state: State, request: web.Request, ws: web.WebSocketResponse) -> None:
+    def __init__(
+        self,
+        state: State,
+        request: web.Request,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport,
+    ) -> None:
         self.connection_id = uuid.uuid4().hex
         self._state = state
         self._endpoint = request.path
-        self._transport = request.transport
+        self._transport = transport
         self._ws = ws
-        self._user_id = ""
-        self._runs: dict[str, asyncio.Task[None]] = {}
-        self._sent: Counter[str] = Counter()
+        idle_ns = state.settings.idle_ns
+        self._idle_s = None if idle_ns is None else idle_ns / 1e9
+        self._member: Member | None = None
         self._closed = False
 
-    async def serve(self, user_id: str | None) -> None:
-        """Serve until either side closes. Without a user, the first message must name one."""
+    async def serve(self, user_id: str | None, stream: AbstractStreamWriter) -> None:
+        """Serve until either side closes. Without a user, the first message must name one.
+
+        `stream` is what `prepare` returned.
+        """
+        narrow(self._transport)
         try:
             async with asyncio.timeout(SESSION_S_MAX):
                 if user_id is None:
                     user_id = await self._first_message()
                 if user_id is not None:
-                    self._user_id = user_id
-                    await self._send(
-                        "connection_ready",
-                        {"user_id": user_id, "connection_id": self.connection_id},
-                    )
-                    await self._converse()
+                    await self._serve_user(user_id, stream)
         except TimeoutError:
             await self._close(1001, "the session is over")
         except ConnectionError:
-            pass  # the peer is gone, or was cut off: the ledger says "lost" below
+            pass  # the peer is gone: the ledger says "lost" below
         finally:
-            for task in self._runs.values():
-                task.cancel()
-            if self._runs:
-                await asyncio.wait(self._runs.values())
             stopped = self._state.sessions.get(self._ws) is not None
             self._record_close("server" if stopped else "lost", 1001 if stopped else 1006)
             await end_when_closed(self._state, self._ws)
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()  # else it waits for a client that does not read
 
     async def _first_message(self) -> str | None:
         """The user that the first message authenticates; None when it was closed instead."""
         try:
-            message = await self._ws.receive(AUTH_WITHIN_S)
+            async with asyncio.timeout(AUTH_WITHIN_S):
+                message = await self._ws.receive()
+                while message.type in (WSMsgType.PING, WSMsgType.PONG):
+                    if message.type is WSMsgType.PING and not self._ignores_ping():
+                        await self._ws.pong(message.data)
+                    message = await self._ws.receive()
         except TimeoutError:
             await self._close(1008, "authentication timeout")
             return None
@@ -181,101 +127,99 @@ class Session:
             await self._ended(message)
             return None
         try:
-            return self._state.keys.verify(self._presented(message))
+            return self._state.keys.verify(_presented(message))
         except (MessageError, TokenError) as error:
             await self._close(1008, error.code)
             return None
 
-    def _presented(self, message: WSMessage) -> str:
-        request = self._read(message)
-        token = request.get("token")
-        if request["type"] != "authenticate" or not isinstance(token, str):
-            raise MessageError("authenticate first")
-        return token
-
-    async def _converse(self) -> None:
-        while True:
-            message = await self._ws.receive()
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                return await self._ended(message)
-            if _is_too_big(message.data):
-                return await self._close(1009, "message too big")
-            try:
-                await self._answer(self._read(message))
-            except MessageError as error:
-                await self._send("error", {"code": error.code})
-
-    def _read(self, last: WSMessage) -> dict[str, Any]:
-        if last.type is not WSMsgType.TEXT:
-            raise MessageError("not_text")
-        try:
-            message = _decode(last.data)
-        except (msgspec.DecodeError, RecursionError):
-            raise MessageError("not_json") from None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise MessageError("no_type")
-        return message
-
-    async def _answer(self, message: dict[str, Any]) -> None:
-        match message["type"]:
-            case "start_agent":
-                run = read_run(message)
-                if run.run_id in self._runs:
-                    raise MessageError("duplicate_run")
-                if len(self._runs) >= RUNS_MAX:
-                    raise MessageError("too_many_runs")
-                task = asyncio.create_task(self._run(run))
-                self._runs[run.run_id] = task
-                # Not in the task: one that is cancelled before its first step runs nothing.
-                task.add_done_callback(partial(self._run_ended, run))
-            case "ping":
-                await self._send("pong", {})
-            case _:
-                raise MessageError("unknown_type")
-
-    async def _run(self, run: Run) -> None:
-        ids = {"run_id": run.run_id, "thread_id": run.thread_id, "user_id": self._user_id}
-        for event in EVENTS:
-            if run.sent and self._state.pace_ns:
-                await asyncio.sleep(self._state.pace_ns / 1e9)
-            fields = {**ids, "sequence": run.sent + 1, **event_fields(run, event)}
-            try:
-                await self._send(event, fields)
-            except ConnectionError:
-                return  # the client went; the line of the run says how far it came
-            run.sent += 1
-
-    def _run_ended(self, run: Run, task: asyncio.Task[None]) -> None:
-        self._runs.pop(run.run_id, None)
-        if not task.cancelled() and task.exception() is not None:
-            self._state.ledger.fault("internal")
-        self._state.ledger.run(
-            run.run_id,
-            run.sent,
-            completed=run.sent == len(EVENTS),
-            endpoint=self._endpoint,
-            connection_id=self.connection_id,
+    async def _serve_user(self, user_id: str, stream: AbstractStreamWriter) -> None:
+        state = self._state
+        ids = {"user_id": user_id, "connection_id": self.connection_id}
+        outbound = Outbound(state.ledger, state.defects, ids, partial(self._cut, "unread"))
+        self._member = member = Member(
+            self.connection_id,
+            user_id,
+            self._endpoint,
+            outbound,
+            self._close_soon,
+            partial(self._cut, "reset"),
         )
-
-    async def _send(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Send one message; ConnectionError when the peer is gone or does not read."""
-        message = _encode({"type": kind, "timestamp": _timestamp(), **fields})
+        limit = state.settings.limit
+        limits = {
+            "messages_per_s": limit.per_s,
+            "burst": limit.burst,
+            "queue": QUEUE_MAX,
+            "message_bytes": MESSAGE_BYTES_MAX,
+        }
+        outbound.put(notice("connection_ready", {**ids, "limits": limits}))
+        hub = state.hubs.join(member)
+        writing = asyncio.create_task(outbound.write(self._ws, self._transport, stream))
+        writing.add_done_callback(self._written)
         try:
-            if self._transport is not None and self._transport.get_write_buffer_size():
-                async with asyncio.timeout(SEND_WITHIN_S):
-                    await self._ws.send_frame(message, WSMsgType.TEXT)
-            else:
-                await self._ws.send_frame(message, WSMsgType.TEXT)
-        except TimeoutError:
-            if self._transport is not None:
-                self._transport.abort()
-            raise ConnectionAbortedError("the client does not read") from None
-        self._sent[kind] += 1
+            await self._converse(Dialogue(state, hub, member), outbound)
+        finally:
+            state.hubs.leave(hub, member)
+            outbound.shut()
+            writing.cancel()
+
+    async def _converse(self, dialogue: Dialogue, outbound: Outbound) -> None:
+        while True:
+            await outbound.room()
+            try:
+                message = await self._ws.receive(self._idle_s)
+            except TimeoutError:
+                return await self._close(1001, "idle")
+            match message.type:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    if _is_too_big(message.data):
+                        return await self._close(1009, "message too big")
+                    dialogue.answer(message)
+                case WSMsgType.PING:
+                    if not self._ignores_ping():
+                        outbound.put_first(pong_frame(bytes(message.data)))
+                case WSMsgType.PONG:
+                    pass
+                case _:
+                    return await self._ended(message)
+
+    def _ignores_ping(self) -> bool:
+        if not self._state.defects.hits("no_pong"):
+            return False
+        user = {} if self._member is None else {"user_id": self._member.user_id}
+        self._state.ledger.hit("no_pong", connection_id=self.connection_id, **user)
+        return True
+
+    def _written(self, writing: asyncio.Task[None]) -> None:
+        """The queue's task is over: on its own, cancelled, or by a fault of ours."""
+        if not writing.cancelled() and writing.exception() is not None:
+            self._state.ledger.fault("internal")
+            self._transport.abort()
 
     async def _close(self, code: int, reason: str) -> None:
+        """Close once what is queued is written, or could have been."""
+        if self._member is not None:
+            flushed = asyncio.get_running_loop().create_future()
+            if self._member.outbound.end(partial(flushed.set_result, None)):
+                await asyncio.wait({flushed}, timeout=FLUSH_S_MAX)
+            self._member.outbound.shut()
         if not await end_when_closed(self._state, self._ws):
             self._record_close("server", code)
-            await self._ws.close(code=code, message=reason.encode())
+            await self._ws.close(code=code, message=reason.encode(), drain=False)
+
+    def _close_soon(self, code: int, reason: str) -> None:
+        """Close from outside the task that serves."""
+        self._record_close("server", code)
+        self._state.sessions[self._ws] = asyncio.create_task(
+            self._ws.close(code=code, message=reason.encode(), drain=False)
+        )
+
+    def _cut(self, why: Literal["unread", "reset"]) -> None:
+        """End the connection without a Close."""
+        self._record_close("server", 1006, cut=why)
+        if why == "reset":
+            reset(self._transport)
+        else:
+            self._transport.abort()
 
     async def _ended(self, message: WSMessage) -> None:
         """The last message of a connection: note who ended it, and answer a Close.
@@ -289,12 +233,32 @@ class Session:
                 await self._ws.close(code=message.data or 1000, drain=False)
             case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
                 self._record_close("server", int(message.data.code))
-            case _:  # end of stream, or the stopping lab closes: told by `serve`
+            case _:  # end of stream, or another task closes: told by `serve` or by that
                 pass
 
-    def _record_close(self, by: Party, code: int) -> None:
-        if not self._closed:
-            self._closed = True
-            self._state.ledger.close(
-                by, code, self._sent, endpoint=self._endpoint, connection_id=self.connection_id
-            )
+    def _record_close(self, by: Party, code: int, **more: object) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        sent: Mapping[str, int] = {}
+        if self._member is not None:
+            queue = self._member.outbound
+            sent = queue.sent
+            more |= {
+                "user_id": self._member.user_id,
+                "dropped": queue.dropped,
+                "unsent": queue.live,
+                "replayed": self._member.replayed,
+                "limited": self._member.limited,
+            }
+        self._state.ledger.close(
+            by, code, sent, endpoint=self._endpoint, connection_id=self.connection_id, **more
+        )
+
+
+def _presented(message: WSMessage) -> str:
+    request = read(message)
+    token = request.get("token")
+    if request["type"] != "authenticate" or not isinstance(token, str):
+        raise MessageError("authenticate first")
+    return token

@@ -1,9 +1,14 @@
-"""What one life of the lab shares: keys, ledger, defects, phase flags, open WebSockets."""
+"""What one life of the lab shares: keys, ledger, defects, phase flags, users, open WebSockets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from probe.lab.hub import Hubs
+from probe.lab.limits import Limit
+from probe.lab.pacing import Pacer
+from probe.lab.runs import Runs
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,6 +26,15 @@ SESSIONS_MAX: Final = 5_000
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set for a life; `idle_ns` None keeps an idle connection for ever."""
+
+    pace_ns: int = 1_000_000
+    limit: Limit = field(default_factory=Limit)
+    idle_ns: int | None = None
+
+
 @dataclass(slots=True)
 class State:
     """The flags are raised by the boot and lowered by nobody; `stopping` overrules them."""
@@ -28,13 +42,19 @@ class State:
     keys: Keys
     ledger: Ledger
     defects: Defects
-    pace_ns: int
+    settings: Settings
     up_ns: int
     healthy: bool = False
     ready: bool = False
     stopping: bool = False
-    # Each open WebSocket, with the task that closes it once the lab stops.
+    # Each open WebSocket, with the task that closes it where that is not its own.
     sessions: dict[web.WebSocketResponse, asyncio.Task[bool] | None] = field(default_factory=dict)
+    hubs: Hubs = field(init=False)
+    runs: Runs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hubs = Hubs(self.settings.limit)
+        self.runs = Runs(self.ledger, self.defects, self.hubs, Pacer(self.settings.pace_ns))
 
     def enter_healthy(self) -> None:
         """From here on /health answers 200."""
@@ -47,6 +67,7 @@ class State:
         self.ledger.phase("ready")
 
     def enter_stopping(self) -> None:
-        """From here on nothing new is served."""
+        """From here on nothing new is served, and runs are broken off."""
         self.stopping = True
         self.ledger.phase("stopping")
+        self.runs.stop()

@@ -10,15 +10,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from probe.errors import ConfigError, Problem
+from probe.model.auth import NoAuth
 from probe.model.reading import nearest
 from probe.model.scenario import Population
-from probe.model.script import Await, Connect, Http, Run, steps_of
+from probe.model.script import (
+    Await,
+    Connect,
+    Finish,
+    Flood,
+    Http,
+    Run,
+    Squeeze,
+    steps_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from probe.model.dialect import Dialect
-    from probe.model.scenario import Scenario
+    from probe.model.dialect import Dialect, RunRule
+    from probe.model.scenario import Expect, Scenario
     from probe.model.script import Step
     from probe.model.target import Target
 
@@ -40,7 +50,7 @@ def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
     groups: list[Group] = []
     for name, stage in scenario.stages.items():
         if stage.activity == "preflight":
-            groups.append(Group(name, "visit", _once()))
+            groups.append(Group(name, "visit", _once(stage.present)))
         elif stage.activity == "matrix":
             groups += [Group(name, each, _once(each)) for each in dialect.present]
         else:
@@ -48,7 +58,7 @@ def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _once(present: str = "default") -> Population:
+def _once(present: str) -> Population:
     script = [{"do": "connect"}, {"do": "close"}]
     return Population.model_validate(
         {"shape": {"clients": TRIES}, "script": script, "present": present}
@@ -68,9 +78,33 @@ def check_fit(
         for number, limit in enumerate(stage.expect.latency):
             path = f"stages.{name}.expect.latency.{number}.population"
             problems += _known(path, "population", limit.population, names)
+        problems += _judgeable(f"stages.{name}.expect", stage.expect, target, dialect)
     problems += _restart(scenario, target)
     if problems:
         raise ConfigError(*problems)
+
+
+def _judgeable(where: str, expect: Expect, target: Target, dialect: Dialect) -> Iterator[Problem]:
+    """What is expected can be judged at all, with this target and this dialect."""
+    title = repr(dialect.title)
+    cases = (
+        ("health", expect.health, not target.services, "the target names no [services] to ask"),
+        ("runs", expect.runs, dialect.run is None, f"{title} knows no runs"),
+        ("delivery", expect.delivery, dialect.run is None, f"{title} knows no runs"),
+        ("replay", expect.replay, dialect.replay is None, f"{title} has no [replay]"),
+        (
+            "broadcast",
+            expect.broadcast,
+            dialect.promises.recipients == "session",
+            f'{title} promises a run\'s events to its own session (promises.recipients = "user")',
+        ),
+        ("rate_limit", expect.rate_limit, dialect.sentinel is None, f"{title} has no [sentinel]"),
+        ("large", expect.large, dialect.accepts_max is None, f"{title} has no accepts_max"),
+    )
+    for name, wanted, lacking, why in cases:
+        if wanted and lacking:
+            drop = f"--set {where}.{name}=false" if wanted is True else f"drop {where}.{name}"
+            yield Problem("scenario", f"{where}.{name}", why, hint=f"name it there, or {drop}")
 
 
 def _population(
@@ -79,6 +113,7 @@ def _population(
     for name in population.endpoints:
         yield from _known(f"{where}.endpoints", "endpoint", name, target.endpoints)
     yield from _known(f"{where}.present", "presentation", population.present, dialect.present)
+    yield from _has_token(f"{where}.present", population.present, target, dialect)
     script = steps_of(population.script, runs=dialect.run is not None)
     if isinstance(script, str):
         message = "a Python script belongs into a Python scenario, as the function itself"
@@ -94,12 +129,42 @@ def _step(step: Step, where: str, target: Target, dialect: Dialect) -> Iterator[
     match step:
         case Connect(present=name):
             yield from _known(f"{where}.present", "presentation", name, dialect.present)
-        case Run() if dialect.run is None:
-            yield Problem("scenario", where, f"{dialect.title!r} knows no runs", "run")
+        case Run() | Finish() | Squeeze() if dialect.run is None:
+            yield Problem("scenario", where, f"{dialect.title!r} knows no runs", step.do)
+        case Run(size=size, pad=pad) if dialect.run is not None:
+            yield from _has_place(f"{where}.size", dialect.run, "{size}", wanted=size > 1)
+            yield from _has_place(f"{where}.pad", dialect.run, "{pad}", wanted=pad > 0)
+        case Squeeze(pad=pad) if dialect.run is not None:
+            yield from _has_place(where, dialect.run, "{size}", wanted=True)
+            yield from _has_place(f"{where}.pad", dialect.run, "{pad}", wanted=pad > 0)
+            if not any(event.times == "1..*" for event in dialect.run.steps):
+                message = "no event of a run is repeated, so that a run has no size"
+                hint = 'give one of run.events times = "1..*"'
+                yield Problem("dialect", "run.events", message, hint=hint)
+        case Flood() if dialect.sentinel is None:
+            message = f"{dialect.title!r} has no [sentinel], of which a flood is made"
+            yield Problem("scenario", where, message, step.do)
         case Await(event=name):
             yield from _known(f"{where}.event", "event", name, dialect.types)
         case Http(service=name):
             yield from _known(f"{where}.service", "service", name, target.services)
+
+
+def _has_token(where: str, name: str, target: Target, dialect: Dialect) -> Iterator[Problem]:
+    """A first message that needs a token is not sent without one, and then nobody gets in."""
+    shown = dialect.present.get(name)
+    message = shown.first_message if shown else None
+    if isinstance(target.auth, NoAuth) and message and "{token}" in message:
+        others = [n for n, p in dialect.present.items() if "{token}" not in (p.first_message or "")]
+        hint = f"or use a presentation without one: {', '.join(others)}" if others else ""
+        words = f"{name!r} shows a token in its first message, and the target has no [auth]"
+        yield Problem("scenario", where, words, hint=hint)
+
+
+def _has_place(where: str, rule: RunRule, place: str, *, wanted: bool) -> Iterator[Problem]:
+    if wanted and place not in rule.start:
+        message = f"run.start of the dialect has no {place}, so that nothing would ask for it"
+        yield Problem("scenario", where, message)
 
 
 def _known(path: str, noun: str, name: str | None, names: Iterable[str]) -> Iterator[Problem]:

@@ -116,7 +116,7 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
         _bounded(name, session + len(clients))
         clients = clients[np.lexsort((clients["offset_ns"], clients["trial"]))]
         clients["session"] = np.arange(session, session + len(clients))
-        clients["identity"] = np.arange(identity, identity + len(clients))
+        clients["identity"] = _identities(clients, mine, number, identity)
         if shared:
             clients["identity"] %= shared
         session += len(clients)
@@ -125,6 +125,18 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
         span = max(g.population.shape.after + g.population.shape.span_ns for g in mine)
         stages.append(StagePlan(name, stage, clients, stage.trials, span))
     return Plan(seed, tuple(stages), groups, min(shared or session, session))
+
+
+def _identities(
+    clients: NDArray[np.void], groups: list[Group], number: int, first: int
+) -> NDArray[np.int64]:
+    """A user of its own for every client, but where a population says how many users it is."""
+    out = np.arange(first, first + len(clients))
+    for k, group in enumerate(groups):
+        if group.population.users is not None:
+            mine = np.flatnonzero(clients["population"] == number + k)
+            out[mine] = first + np.arange(len(mine)) % group.population.users
+    return out
 
 
 def _bounded(stage: str, clients: float) -> None:

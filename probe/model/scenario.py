@@ -92,15 +92,20 @@ class Population(Strict):
 
     shape: Shape
     script: Script = "visit"
-    """Steps, or `visit`: connect, one run where the dialect has runs, ping, close."""
+    """Steps, or `visit`: connect, one run where the dialect has runs, settle, close."""
     finally_: tuple[Step, ...] = Field(default=(), alias="finally")
     """Clean-up steps: played at the end of every session, however it went."""
     endpoints: tuple[Name, ...] = ()
     """Endpoints in round robin; none given: all of the target's."""
     present: Name = "default"
     """Presentation of the dialect that these clients use."""
+    users: int | None = Field(default=None, ge=1)
+    """How many users these clients are, in round robin; populations of one stage that set
+    it share the users: the first client of each is the same user. Unset: each is its own."""
     retry: bool = False
     """Whether a failed connect is tried again on the dialect's retry ladder."""
+    jitter: Fraction = 0.0
+    """How much each pause of the ladder is spread, evenly: 50% is from half to one and a half."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Population:
@@ -127,6 +132,26 @@ class LatencyLimit(Strict):
     required: bool = True
 
 
+class Delivery(Strict):
+    """Whether the events of runs arrived; see docs/methods.md, Delivery."""
+
+    completeness: Fraction = 1.0
+    """Of each event type: delivered / (delivered + lost + unknown), by its lower bound."""
+    unknown: Fraction = 0.01
+    """Share of events of which it may stay unknown whether they were lost."""
+    required: bool = True
+
+
+class Drift(Strict):
+    """How much worse the last third of a flat stage may be than its first third."""
+
+    latency: Fraction = 0.5
+    """Growth of the median time to the end of a run, and to connect."""
+    memory: Fraction = 0.5
+    """Growth of the memory that the service's health tells, where it tells it."""
+    required: bool = True
+
+
 class Expect(Strict):
     """What a stage is held to; what is not named here is reported, never judged."""
 
@@ -142,9 +167,34 @@ class Expect(Strict):
     definite: bool = False
     """Nobody is accepted and then closed, left in silence, or dropped without an answer."""
     runs: Limit | None = None
-    """Share of runs whose events all arrived, in order and in time."""
+    """Share of sessions whose runs all had their events, in order and in time."""
+    delivery: Delivery | None = None
+    """Every event arrives, once, in order, in time, and nothing that was not asked for; as
+    far as the dialect promises it."""
+    replay: bool = False
+    """What was missed in a gap is replayed after the reconnect (dialect: `replay`)."""
+    broadcast: bool = False
+    """All connections of a user get the events of all their runs (dialect: `recipients`)."""
+    isolation: bool = False
+    """Nobody gets anything of another user."""
+    contract: bool = False
+    """Every message keeps the dialect's contract."""
+    stays: bool = False
+    """No connection that was ready is ended by the service unasked."""
+    pings: bool = False
+    """Every WebSocket ping is answered."""
+    pressure: bool = False
+    """A slow reader loses nothing within the promised queue, and a drop is announced."""
+    rate_limit: bool = False
+    """A flood is limited, the limit is told, is per user, and passes."""
+    large: bool = False
+    """Messages up to the promised size are taken, and larger ones are closed with 1009."""
+    modes: bool = False
+    """All endpoints behave alike."""
+    drift: Drift | None = None
+    """A long, flat load does not make the service slower or larger."""
     health: bool = False
-    """Every service answers healthy (preflight)."""
+    """Every service answers healthy, and none of its parts is degraded (preflight)."""
     connects: bool = False
     """Every endpoint lets a client in (preflight)."""
     offers: bool = False
@@ -180,12 +230,15 @@ class Stage(Strict):
     """After this much time in the stage no trial begins and no client is let go."""
     settle: Settle = Settle()
     populations: dict[Name, Population] = {}
+    present: Name = "default"
+    """Preflight: the presentation of the dialect that its clients use."""
     health_every: Duration | None = None
     """Ask every service for its health this often during the stage."""
     patience: Duration = 10 * S
     """After the last arrival, or the budget, sessions get this much time to finish."""
-    gate: bool = False
-    """A FAIL here leaves the later stages unrun."""
+    gate: bool | Fraction = False
+    """True: a FAIL here leaves the later stages unrun. A share such as "80%": so does a share
+    of clients below it that completed their script."""
     abort_on_fail: bool = False
     """Stop the stage as soon as a witness has failed it."""
     expect: Expect = Expect()
@@ -196,6 +249,8 @@ class Stage(Strict):
             raise ValueError("a load stage needs at least one population")
         if self.activity != "load" and (self.populations or self.anchor != "start"):
             raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
+        if self.activity != "preflight" and self.present != "default":
+            raise ValueError("`present` is of a preflight; elsewhere each population has its own")
         if self.anchor != "restart":
             for name in ("recovery", "readiness_gap", "everybody_in"):
                 if getattr(self.expect, name) is not None:

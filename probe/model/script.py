@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Discriminator, Field, PlainSerializer, Tag
 from pydantic.json_schema import SkipJsonSchema
 
-from probe.model.base import Duration, Name, Strict
+from probe.model.base import Duration, Name, Size, Strict
 
 S = 1_000_000_000
 
@@ -37,8 +37,36 @@ class Session(Protocol):
     async def send(self, text: str) -> None:
         """Send one text message; `{user}` and `{n}` are replaced."""
 
-    async def run(self, count: int = 1) -> None:
-        """Start `count` runs at once and wait until each has ended."""
+    async def run(self, count: int = 1, *, size: int = 1, pad: int = 0, wait: bool = True) -> None:
+        """Start `count` runs at once and, with `wait`, wait until each is over.
+
+        `size` and `pad` fill `{size}` and `{pad}` of the dialect's start message: how many
+        repeated events are asked for, and of how many more bytes each.
+        """
+
+    async def finish(self) -> None:
+        """Wait until every run that was begun is over, also across a reconnect."""
+
+    async def settle(self, within_ns: int = 5 * S) -> None:
+        """Send the dialect's sentinel (else a ping) and wait until it comes back."""
+
+    async def vanish(self) -> None:
+        """Drop the connection without a Close, as a client does that loses its network."""
+
+    async def stall(self, for_ns: int) -> None:
+        """Read nothing for that long, though the connection stays open."""
+
+    async def squeeze(self, upto: int, *, repeats: int = 3, pad: int = 1000) -> None:
+        """Find how many events of a run a slow reader may leave unread before any is lost.
+
+        Runs of different sizes while reading is stopped, by bisection from 1 to `upto`.
+        """
+
+    async def flood(self, count: int) -> None:
+        """Send `count` sentinels at once and wait for what comes back."""
+
+    async def large(self, size: int) -> None:
+        """Send one message of `size` bytes, and learn whether the service takes it."""
 
     async def await_event(self, event: str, within_ns: int = 5 * S) -> None:
         """Wait for a message of this type that comes after the last step."""
@@ -46,8 +74,8 @@ class Session(Protocol):
     async def echo(self, text: str, within_ns: int = 5 * S) -> None:
         """Send a message and wait for the same one to come back."""
 
-    async def hold(self, for_ns: int) -> None:
-        """Stay connected; the peer's close ends the session."""
+    async def hold(self, for_ns: int, *, ping_every_ns: int = 0) -> None:
+        """Stay connected, with pings if wanted; the peer's close ends the session."""
 
     async def ping(self, within_ns: int = 5 * S) -> None:
         """Send a ping and wait for its pong."""
@@ -76,10 +104,65 @@ class Send(Strict):
 
 
 class Run(Strict):
-    """Start runs and wait until each has ended."""
+    """Start runs and wait until each is over."""
 
     do: Literal["run"]
     count: int = Field(default=1, ge=1, le=1000)
+    size: int = Field(default=1, ge=1, le=100_000)
+    """Fills `{size}` of the start message: how many repeated events are asked for."""
+    pad: int = Field(default=0, ge=0, le=1 << 20)
+    """Fills `{pad}`: how many more bytes each of them ought to have."""
+    wait: bool = True
+    """False: go on at once; a later `finish` waits."""
+
+
+class Finish(Strict):
+    """Wait until every run that was begun is over."""
+
+    do: Literal["finish"]
+
+
+class Settle(Strict):
+    """Send the dialect's sentinel (else a ping) and wait until it comes back."""
+
+    do: Literal["settle"]
+    within: Duration = 5 * S
+
+
+class Vanish(Strict):
+    """Drop the connection without a Close."""
+
+    do: Literal["vanish"]
+
+
+class Stall(Strict):
+    """Read nothing for a while."""
+
+    do: Literal["stall"]
+    lasts: Duration
+
+
+class Squeeze(Strict):
+    """Find how many events a slow reader may leave unread before any is lost."""
+
+    do: Literal["squeeze"]
+    upto: int = Field(ge=2, le=100_000)
+    repeats: int = Field(default=3, ge=1, le=100)
+    pad: int = Field(default=1000, ge=0, le=1 << 20)
+
+
+class Flood(Strict):
+    """Send many sentinels at once."""
+
+    do: Literal["flood"]
+    count: int = Field(ge=1, le=100_000)
+
+
+class Large(Strict):
+    """Send one message of this size."""
+
+    do: Literal["large"]
+    size: Size
 
 
 class Await(Strict):
@@ -103,6 +186,8 @@ class Hold(Strict):
 
     do: Literal["hold"]
     lasts: Duration
+    ping_every: Duration | None = None
+    """Send a WebSocket ping this often meanwhile, and want its answer."""
 
 
 class Ping(Strict):
@@ -130,7 +215,23 @@ class Http(Strict):
 
 
 Step = Annotated[
-    Connect | Send | Run | Await | Echo | Hold | Ping | Close | Http, Field(discriminator="do")
+    Connect
+    | Send
+    | Run
+    | Finish
+    | Settle
+    | Vanish
+    | Stall
+    | Squeeze
+    | Flood
+    | Large
+    | Await
+    | Echo
+    | Hold
+    | Ping
+    | Close
+    | Http,
+    Field(discriminator="do"),
 ]
 Play = Callable[[Session], Awaitable[None]]
 
@@ -157,7 +258,7 @@ Script = Annotated[
     Discriminator(_form),
     PlainSerializer(_name_of),
 ]
-"""Steps; `visit`, which is connect, one run where the dialect has runs, ping, close; or in
+"""Steps; `visit`, which is connect, one run where the dialect has runs, settle, close; or in
 a Python scenario an `async def` that takes the session."""
 
 
@@ -165,5 +266,5 @@ def steps_of(script: Any, *, runs: bool) -> tuple[Any, ...] | Play:
     """What to play: the steps of a named script spelled out, anything else as it is."""
     if script == "visit":
         middle = (Run(do="run"),) if runs else ()
-        return (Connect(do="connect"), *middle, Ping(do="ping"), Close(do="close"))
+        return (Connect(do="connect"), *middle, Settle(do="settle"), Close(do="close"))
     return script  # type: ignore[no-any-return]

@@ -143,6 +143,10 @@ class Lab(Strict):
     boot: dict[Literal["listening", "healthy", "ready"], Duration] = {}
     pace: Duration = 1_000_000
     """Pause between the events of a run."""
+    limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?/[1-9]\d*$")] | None = None
+    """Messages per second and burst of one user, such as `200/400`; unset: the lab's own."""
+    idle: Duration | None = None
+    """Close a connection on which the client sent nothing for that long; unset: never."""
 
 
 class Target(Strict):

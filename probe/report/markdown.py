@@ -9,10 +9,11 @@ backticks in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.report import figures, views
+from probe.report.breakdowns import Breakdown, delivery_tables, health_tables
 from probe.report.facts import facts_of
 from probe.report.visible import visible
 
@@ -32,8 +33,11 @@ _TITLES: Final = {
     "restarts": ("Restarts", ("stage",)),
     "recovery": ("Recovery", ("stage",)),
     "everybody_in": ("Clients that retry", ("stage",)),
-    "events": ("Events", ("stage",)),
     "success_since_restart": ("Success since the restart", ("stage",)),
+}
+_BROKEN_DOWN: Final[Mapping[str, Callable[[object], list[Breakdown]]]] = {
+    "health": health_tables,
+    "delivery": delivery_tables,
 }
 # Of a restart the interval is shown and not its middle too: a row has to fit a page.
 _LEFT_OUT: Final = frozenset(
@@ -162,11 +166,21 @@ def _checks(checks: Sequence[Check]) -> str:
 
 def _part(key: str, value: object) -> str:
     """A part of the summary as a table; "" where it has no rows."""
+    if key in _BROKEN_DOWN:
+        return _breakdowns(key.capitalize(), _BROKEN_DOWN[key](value))
     title, labels = _TITLES.get(key, (escaped(figures.words(key)).capitalize(), ("stage", "name")))
     rows = views.rows(value, labels)
     if not rows:
         return ""
     return f"## {title}\n\n{_row_table(rows)}"
+
+
+def _breakdowns(title: str, tables: Sequence[Breakdown]) -> str:
+    parts = [
+        f"{escaped(each.title)}\n\n{table([escaped(name) for name in each.header], each.cells)}"
+        for each in tables
+    ]
+    return "\n\n".join([f"## {title}", *parts]) if parts else ""
 
 
 def _row_table(rows: Sequence[views.Row]) -> str:

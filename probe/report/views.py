@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from probe.check.verdict import Outcome
 from probe.report import figures
+from probe.report.breakdowns import delivery_lines, health_lines
 from probe.report.facts import facts_of
 from probe.report.visible import visible
 from probe.stats.rates import clopper_pearson
@@ -88,6 +89,8 @@ def leading(judgement: Judgement) -> list[str]:
     missed = sum(row.get("failed_restarts") or 0 for row in rows(summary.get("recovery")))
     if missed:
         lines.append(f"restarts that were asked for and did not take place: {missed}")
+    lines += health_lines(summary.get("health"))
+    lines += delivery_lines(summary.get("delivery"))
     counts = summary.get("counts")
     if isinstance(counts, Mapping):
         lines.append(_counts_line(counts))

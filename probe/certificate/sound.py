@@ -1,0 +1,69 @@
+"""The healthy lab under every scenario: whatever is found there is a false alarm.
+
+Scaled down as the cases are. Limits are only changed where so few clients or restarts could
+not prove them, so that PASS can be had and INCONCLUSIVE is not the best there is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from probe.certificate.case import Sound
+from probe.certificate.cases import READERS, SECOND, SQUEEZE, USERS
+
+SOUND: Final[tuple[Sound, ...]] = (
+    Sound("smoke", (f"{USERS}.shape.rate=30/s", f"{USERS}.shape.lasts=2s"), repeats=30),
+    Sound("golden_path", (f"{USERS}.shape.rate=30/s", f"{USERS}.shape.lasts=2s"), repeats=30),
+    Sound(
+        "progressive",
+        (
+            "stages.safety.populations.users.shape.rate=10/s",
+            "stages.safety.populations.users.shape.lasts=1s",
+            'stages.full.populations.users.shape.rate_curve=[["0s","10/s"],["1s","60/s"],["2s","60/s"]]',
+        ),
+    ),
+    Sound(
+        "cold_start",
+        (
+            "stages.restarts.expect.recovery.rate=30%",
+            "stages.restarts.expect.readiness_gap.rate=30%",
+            "stages.restarts.expect.everybody_in.rate=30%",
+            "stages.restarts.expect.runs.rate=90%",
+        ),
+        restarts=3,
+    ),
+    Sound(
+        "reconnect_storm",
+        (
+            "stages.together.populations.herd.shape.clients=50",
+            "stages.spread.populations.herd.shape.clients=50",
+        ),
+        restarts=3,
+    ),
+    Sound("reconnect", (f"{USERS}.shape.rate=30/s", f"{USERS}.shape.lasts=2s")),
+    Sound(
+        "delivery",
+        (
+            "stages.runs.populations.users.shape.lasts=3s",
+            "stages.runs.expect.success.rate=90%",
+        ),
+    ),
+    Sound("isolation", (f"{USERS}.shape.rate=60/s", SECOND, f"{USERS}.users=15")),
+    Sound("broadcast"),
+    Sound("modes", ("stages.side_by_side.populations.users.shape.lasts=2s",)),
+    Sound("rate_limit"),
+    Sound("backpressure", (*SQUEEZE, f"{READERS}.shape.clients=3")),
+    Sound(
+        "soak",
+        (
+            "stages.flat.populations.users.shape.rate=30/s",
+            "stages.flat.populations.users.shape.lasts=3s",
+            "stages.flat.populations.idle.script.1.lasts=3s",
+            "stages.flat.populations.pinging.script.1.lasts=3s",
+            "stages.flat.populations.pinging.script.1.ping_every=500ms",
+            "stages.flat.expect.success.rate=90%",
+            "stages.flat.expect.drift.required=false",
+        ),
+    ),
+    Sound("two_runs"),
+)

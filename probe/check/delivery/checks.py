@@ -1,0 +1,188 @@
+"""What a stage is held to about its runs: the checks of `expect.delivery` and `expect.runs`.
+
+The rule (docs/methods.md, Delivery): only what the dialect promises can be broken. But for
+completeness these are absences: one case breaks each, a PASS prints what n can exclude. Of
+`runs` the unit is the session that began them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probe.check.bound import rate_check, smallest, unmeasured
+from probe.check.delivery.completeness import complete
+from probe.check.delivery.receipts import DUPLICATED, FIRST
+from probe.check.delivery.units import LOST, UNKNOWN
+from probe.check.verdict import Check, Outcome
+from probe.check.words import at_most, counted, duration, of, percent, were
+from probe.stats.rates import zero_bound
+
+if TYPE_CHECKING:
+    from probe.check.delivery.units import Units
+    from probe.check.view import Mask, StageView
+    from probe.model.scenario import Delivery, Limit
+
+
+def names_of(view: StageView) -> list[str]:
+    """The checks that `expect.delivery` brings, as the last part of their ids."""
+    promises = view.resolved.dialect.promises
+    names = ["complete", "in_time", "expected", "ends"]
+    names += ["once"] if promises.at_most_once else []
+    names += ["order"] if promises.order else []
+    return [f"delivery.{name}" for name in names]
+
+
+def delivery_checks(units: Units, limit: Delivery) -> list[Check]:
+    """`<stage>.delivery.complete`, `.once`, `.order`, `.in_time`, `.expected`, `.ends`."""
+    receipts, promises = units.receipts, units.rules.promises
+    first = int((receipts.kind == FIRST).sum())
+    twice = int((receipts.kind == DUPLICATED).sum())
+    out = [complete(units, limit)]
+    if promises.at_most_once:
+        out.append(
+            _absence(units, limit, "once", "duplicated", first + twice, "came more than once")
+        )
+    if promises.order:
+        words = "came after one that it comes before"
+        out.append(_absence(units, limit, "order", "reordered", first, words))
+    words = f"came later than {duration(units.rules.within)} after the start of the run"
+    out.append(_absence(units, limit, "in_time", "late", first, words))
+    out += [_expected(units, limit), _ends(units, limit)]
+    return out
+
+
+def _absence(units: Units, limit: Delivery, what: str, kind: str, n: int, words: str) -> Check:
+    marked = units.marked(kind)
+    runs = len(np.unique(units.receipts.run[marked]))
+    if not n:
+        return _nothing(units, limit, what)
+    bad = len(marked)
+    message = f"{of(bad, n, 'event')}{_bound(bad, n)} {words}"
+    if bad:
+        message += f", in {of(runs, len(units.runs), 'run')}"
+    return _made(units, limit, what, bad, message, timed=kind == "late")
+
+
+def _expected(units: Units, limit: Delivery) -> Check:
+    n = len(units.receipts) + len(units.receipts.alien)
+    if not n:
+        return _nothing(units, limit, "expected")
+    bad = sum(len(units.marked(kind)) for kind in ("unexpected", "phantom"))
+    bad += len(units.receipts.alien)
+    message = f"{of(bad, n, 'event')}{_bound(bad, n)} {were(bad)} not asked for"
+    return _made(units, limit, "expected", bad, message)
+
+
+def _ends(units: Units, limit: Delivery) -> Check:
+    life = units.meanwhile
+    # Of a run that a gap interrupted only an end that came tells anything.
+    due = ~units.refused & ~life.stalled & ((life.away < 0) | (units.runs["ended"] > 0))
+    n, bad = int(due.sum()), int(units.hung.sum())
+    if not n:
+        why = "no run was due to end" if len(units.runs) else "no run was begun"
+        name = "delivery.ends"
+        return unmeasured(units.view, name, "absence", why, required=limit.required)
+    unknown = int((due & ~units.hung & unknown_runs(units)).sum())
+    message = f"{of(bad, n, 'run')}{_bound(bad, n)} hung without an end"
+    check = _made(units, limit, "ends", bad, message, missing=True)
+    if check.verdict is Outcome.PASS and unknown > limit.unknown * n:
+        words = f"of {of(unknown, n, 'run')} it is not known, more than {percent(limit.unknown)}"
+        return _changed(check, f"{words}: {message}")
+    return check
+
+
+def _nothing(units: Units, limit: Delivery, what: str) -> Check:
+    why = "no event of a run came" if len(units.runs) else "no run was begun"
+    return unmeasured(units.view, f"delivery.{what}", "absence", why, required=limit.required)
+
+
+def _bound(bad: int, n: int) -> str:
+    return "" if bad else f", {at_most(zero_bound(n))},"
+
+
+def _made(
+    units: Units,
+    limit: Delivery,
+    what: str,
+    bad: int,
+    message: str,
+    *,
+    timed: bool = False,
+    missing: bool = False,
+) -> Check:
+    """An absence. `timed`: a matter of timing; `missing`: lost rows of ours could make a case."""
+    view, sessions = units.view, len(units.clusters[0])
+    check = Check(
+        f"{view.name}.delivery.{what}",
+        view.name,
+        limit.required,
+        Outcome.FAIL if bad else Outcome.PASS,
+        "absence",
+        sessions,
+        message,
+        estimate=float(bad),
+        limit=0.0,
+        unit="count",
+        # What came, came: a busy probe reads later, never more. Only lateness may be its own.
+        load_sensitive=timed and bad > 0,
+        smallest=smallest(sessions, "session"),
+    )
+    if view.history.lost and (missing or not bad):
+        lost = counted(view.history.lost, "row")
+        return _changed(check, f"{message}; but {lost} of the journal were lost")
+    return check
+
+
+def _changed(check: Check, message: str) -> Check:
+    return replace(check, verdict=Outcome.INCONCLUSIVE, message=message)
+
+
+def unknown_runs(units: Units) -> Mask:
+    """Runs of which some event is unknown."""
+    out = np.zeros(len(units.runs), dtype=np.bool_)
+    out[units.lacking(UNKNOWN)["run"]] = True
+    return out
+
+
+def broken_runs(units: Units) -> Mask:
+    """Runs of which something surely went against a promise."""
+    out = units.hung.copy()
+    out[units.lacking(LOST)["run"]] = True
+    promises = units.rules.promises
+    kinds = ["late", "unexpected", "phantom"]
+    kinds += ["duplicated"] if promises.at_most_once else []
+    kinds += ["reordered"] if promises.order else []
+    for kind in kinds:
+        out[units.receipts.run[units.marked(kind)]] = True
+    return out
+
+
+def runs_check(units: Units, limit: Limit) -> Check:
+    """`<stage>.runs`: sessions of whose runs nothing went wrong."""
+    broken, unknown = broken_runs(units), unknown_runs(units)
+    asked = ~units.refused | broken
+    sessions, place = units.clusters
+    n = len(sessions)
+    judged = np.bincount(place, weights=asked, minlength=n) > 0
+    bad = np.bincount(place, weights=broken, minlength=n) > 0
+    open_ = np.bincount(place, weights=unknown, minlength=n) > 0
+    fine = int((asked & ~broken & ~unknown).sum())
+    check = rate_check(
+        units.view,
+        "runs",
+        f"had all their runs complete ({of(fine, int(asked.sum()), 'run')})",
+        "session",
+        k=int((judged & ~bad & ~open_).sum()),
+        n=int(judged.sum()),
+        unknown=int((judged & ~bad & open_).sum()),
+        limit=limit.rate,
+        required=limit.required,
+        nothing="every run was refused" if len(units.runs) else "no run was begun",
+    )
+    if units.view.history.lost and check.verdict is Outcome.FAIL:
+        lost = counted(units.view.history.lost, "row")
+        return _changed(check, f"{check.message}; but {lost} of the journal were lost")
+    return check

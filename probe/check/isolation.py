@@ -1,0 +1,128 @@
+"""Isolation: nobody gets anything of another user, wherever in a message it stands.
+
+The rule (docs/methods.md, Delivery): every run id names the session that began the run, so
+that a copy of it tells its user; where the dialect has a path for the user, so does that.
+One case fails the run, also where nobody asked and on a probe that was unfit. A PASS needs
+two users, and own events that were told by their ids: that shows that others' would be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from probe.check.bound import Part, smallest, unmeasured
+from probe.check.catalogue import finding
+from probe.check.delivery.receipts import identities
+from probe.check.lines import type_words
+from probe.check.verdict import Check, Outcome
+from probe.check.witness import message_witness, run_witness
+from probe.check.words import at_most, counted, of, were
+from probe.history.records import Kind
+from probe.stats.rates import zero_bound
+
+if TYPE_CHECKING:
+    from probe.check.verdict import Finding
+    from probe.check.view import Mask, StageView
+    from probe.history.columns import Rows
+
+WHAT: Final = "isolation"
+_USER: Final = 1  # FOREIGN.flag
+
+
+def isolation(view: StageView) -> Part:
+    """`<stage>.isolation`."""
+    part = Part()
+    wanted = view.stage.expect.isolation
+    rows = view.history.of(Kind.GOT)
+    rows = rows[np.isin(rows["session"], view.sessions["session"])]
+    cases, marks = _foreign(view, rows)
+    bad = len(cases)
+    if not wanted and not bad:
+        return part
+    n, own = len(rows), int((rows["b"] >= 0).sum())
+    users = len(np.unique(view.sessions["identity"][view.sessions["ready"] > 0]))
+    if not bad and (users < 2 or not own):  # noqa: PLR2004 -- nobody is foreign to himself
+        why = f"there was only {counted(users, 'user')}" if own else "no event of a run came"
+        part.checks.append(unmeasured(view, WHAT, "absence", why))
+        return part
+    message = f"{of(bad, n, 'message')}" + (f", {at_most(zero_bound(n))}," if not bad else "")
+    message += f" {were(bad)} of another user; {counted(users, 'user')}"
+    verdict = Outcome.FAIL if bad else Outcome.PASS
+    if not bad and view.history.lost:
+        verdict = Outcome.INCONCLUSIVE
+        message += f"; but {counted(view.history.lost, 'row')} of the journal were lost"
+    part.checks.append(
+        Check(
+            f"{view.name}.{WHAT}", view.name, True, verdict, "witness" if bad else "absence",
+            n, message, estimate=bad / n if n else None, unit="rate",
+            smallest=smallest(n, "message"),
+            control=f"{counted(own, 'event')} of runs were told by their ids",
+        )
+    )  # fmt: skip
+    if bad:
+        part.findings.append(_finding(view, cases, marks, n))
+    return part
+
+
+def _foreign(view: StageView, got: Rows) -> tuple[Rows, Rows]:
+    """Messages with something of another user: their GOT rows, and what names the other.
+
+    Of one message only one row counts, though it may name another in several places.
+    """
+    direct = got[(got["b"] >= 0) & ((got["b"] >> 32) != got["session"])]
+    direct = direct[_strange(view, direct)]
+    noted = view.history.of(Kind.FOREIGN)
+    noted = noted[np.isin(noted["session"], view.sessions["session"])]
+    noted = noted[(noted["flag"] == _USER) | _strange(view, noted)]
+    sessions = np.unique(np.concatenate([direct["session"], noted["session"]]))
+    if not len(sessions):
+        return direct, direct
+    rows = view.history.rows
+    few = rows[np.isin(rows["session"], sessions) & np.isin(rows["kind"], (Kind.GOT, Kind.FOREIGN))]
+    few = few[np.argsort(few["session"], kind="stable")]
+    message = np.cumsum(few["kind"] == Kind.GOT)
+    telling = np.where(
+        few["kind"] == Kind.GOT,
+        (few["b"] >= 0) & ((few["b"] >> 32) != few["session"]) & _strange(view, few),
+        (few["flag"] == _USER) | _strange(view, few),
+    )
+    # A run's key tells more than a user's field: it names whose it is.
+    order = np.lexsort((few["b"] < 0, message))
+    order = order[telling[order]]
+    _, first = np.unique(message[order], return_index=True)
+    marks = few[order[first]]
+    heads = np.flatnonzero(few["kind"] == Kind.GOT)
+    place = np.maximum(message[order[first]] - 1, 0)
+    return few[heads[place]] if len(heads) else marks, marks
+
+
+def _strange(view: StageView, rows: Rows) -> Mask:
+    """Rows whose run key is another user's."""
+    theirs = identities(view, rows["b"] >> 32)
+    own = identities(view, rows["session"])
+    return np.asarray((rows["b"] >= 0) & (theirs >= 0) & (theirs != own))
+
+
+def _finding(view: StageView, cases: Rows, marks: Rows, n: int) -> Finding:
+    order = np.argsort(cases["t"], kind="stable")
+    case, mark = cases[order[0]], marks[order[0]]
+    who = int(identities(view, case["session"].reshape(1))[0])
+    kind = type_words(view, int(case["flag"])) or "a message of another type"
+    if int(mark["b"]) >= 0:
+        key = int(mark["b"])
+        whose = int(identities(view, np.array([key >> 32]))[0])
+        what = f"an event of user {whose} ({kind} of run {key & 0xFFFFFFFF} of session {key >> 32})"
+    else:
+        what = f"a message for a user who is none of ours ({kind})"
+    pairs = len(np.unique(np.stack([cases["session"], marks["b"] >> 32], axis=1), axis=0))
+    more = f"; {counted(pairs, 'pair')} of sessions" if pairs > 1 else ""
+    message = f"{what} reached user {who} ({of(len(cases), n, 'message')}{more})"
+    shown = []
+    for k in dict.fromkeys([int(order[0]), int(order[-1])]):
+        shown.append(message_witness(view, cases[k]))
+        key = int(marks[k]["b"])
+        shown += [run_witness(view, key, key >> 32)] if key >= 0 else []
+    told = tuple(each for each in shown if each is not None)
+    return finding("isolation.foreign", f"{view.name}.{WHAT}", len(cases), message, witness=told)

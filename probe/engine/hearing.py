@@ -1,0 +1,257 @@
+"""Hearing: what arrives, as rows first, and then for whatever waits for it.
+
+Theory of operation. Every message is read once, by the reader that `probe.contract` has made
+of the dialect. For each object in it there is one GOT row, and nothing else where all is as
+it ought to be. What is odd (a breach of the contract, ids that disagree, anything of another
+session or user) follows as rows with the same stamp, and then the message itself, for the
+first of each kind.
+
+Run ids that we make name the run of the probe, the session and the number, so a message
+that carries another session's is seen by a search for the first part of them: one `count`
+over the bytes, and as cheap a one for the session's own ids.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from probe.contract.reading import Said
+from probe.engine.waiting import (
+    BOUND,
+    DONE,
+    FLOOD,
+    LARGE,
+    MESSAGE,
+    PONG,
+    READY,
+    RUNS,
+    SENTINEL,
+    Waiting,
+)
+from probe.history.records import Kind, Odd, Phase
+
+if TYPE_CHECKING:
+    from probe.engine.runs import Begun
+
+TEXT: Final = 1
+FLOOD_FROM: Final = 1_000_000_000
+"""Numbers of a flood's sentinels are from here on, those of `settle` below."""
+_DIGITS: Final = 18  # a longer number is none of ours, and no row could hold it
+_UNREAD: Final = (Said(0),)
+# Codes under which the journal counts kept messages; its own for heads are below 100.
+_ODD_CODE: Final = 100
+_FOREIGN_CODE: Final = 150
+_SHAPE_CODE: Final = 200
+
+
+class Hearing(Waiting):
+    """What the listener of a connection is told while it lasts."""
+
+    __slots__ = ()
+
+    def message(self, t_ns: int, opcode: int, payload: bytes) -> None:
+        """One message: rows, then whatever waits for it."""
+        site = self._site
+        site.live.messages += 1
+        received = self._received
+        received[0] += 1
+        received[1] += len(payload)
+        read = site.read
+        said: tuple[Said, ...] = _UNREAD
+        if read is not None and (opcode == TEXT or site.reads_binary):
+            said = read(payload) or _UNREAD
+        odd: list[int] = []
+        keys = [self._heard(t_ns, each, odd) for each in said]
+        if site.scans:
+            count = payload.count(site.nonce_bytes)
+            if count and count != payload.count(self._own):
+                self._foreign(t_ns, said, keys, payload, count, odd)
+        if site.keep_left > 0:
+            site.keep_left -= 1
+            self._keep(t_ns, 1, opcode, payload)
+        elif odd and any([site.journal.wants(code) for code in odd]):  # noqa: C419 -- all are counted
+            self._keep(t_ns, 1, opcode, payload)
+        if self._await_kind == MESSAGE or (self._echo is not None and payload == self._echo):
+            self._wake(DONE)
+
+    def pong(self, t_ns: int, payload: bytes) -> None:
+        """The answer to a ping of ours, if it carries our token."""
+        if payload.isdigit() and len(payload) <= _DIGITS:
+            token = int(payload)
+            self._site.journal.row(t_ns, self._session, self.attempts - 1, Kind.PONG, 0, 0, token)
+            if self._pings.pop(token, 0) and self._await_kind == PONG and not self._pings:
+                self._wake(DONE)
+
+    def pinged(self, t_ns: int, payload: bytes) -> None:
+        """The peer's ping; the wire has answered it."""
+
+    # One body for all of it: it is called for every message, and each call costs.
+    def _heard(self, t_ns: int, said: Said, odd: list[int]) -> int:  # noqa: C901, PLR0912
+        """One object: its rows, what it changes, and its run key."""
+        kind, run_id, sequence, thread, user, cursor, mark, shape, breach = said
+        site = self._site
+        runs = self._runs
+        op = self.attempts - 1
+        key, run = -1, None
+        if run_id is not None:
+            if runs is not None:
+                run = runs.ids.get(run_id) or runs.named(run_id, kind)
+            key = run.key if run is not None else site.key_of(run_id)
+        site.journal.row(t_ns, self._session, op, Kind.GOT, kind, sequence, key)
+        if breach is not None:
+            self._odd(t_ns, kind, breach[0], breach[1], odd)
+        if shape:
+            self._odd(t_ns, kind, Odd.SHAPE, shape, odd)
+        words = site.words
+        event = run is not None and kind in words.events
+        if event and run is not None and (thread != run.thread or user != run.user):
+            self._same_ids(t_ns, kind, run, thread, user, odd)
+        if user is not None and user != self._identity.user and self._identity.user:
+            site.journal.row(t_ns, self._session, op, Kind.FOREIGN, 1, kind, -1)
+            odd.append(_FOREIGN_CODE + 1)
+        if cursor is not None:
+            self._seen(cursor)
+        if event and run is not None and runs is not None:
+            runs.event(t_ns, run, kind, op)
+            if self._await_kind <= RUNS:
+                self._tell_runs()
+        elif kind in words.turns or mark is not None:
+            self._turn(t_ns, kind, run, mark)
+        if kind:
+            if self._await_kind == kind and self._waits:
+                self._wake(DONE)
+            else:
+                # It came before its step began, as in one chunk with the one waited for.
+                self._unread[kind] = self._unread.get(kind, 0) + 1
+        return key
+
+    def _turn(self, t_ns: int, kind: int, run: Begun | None, mark: str | int | None) -> None:
+        """What is no event of a run of ours, and may decide how things go on."""
+        words = self._site.words
+        if kind == words.ready and not self.is_ready:
+            self._become_ready(t_ns)
+        if mark is not None:
+            self._marked(t_ns, mark)
+        if kind in words.refusing:
+            self._refused(t_ns, run)
+
+    def _tell_runs(self) -> None:
+        runs, waits_for = self._runs, self._await_kind
+        if runs is None or waits_for not in (RUNS, BOUND):
+            return
+        if not (runs.pending if waits_for == RUNS else runs.unbound):
+            self._wake(DONE)
+
+    def _refused(self, t_ns: int, run: Begun | None) -> None:
+        """An error or a limit: which run it concerns, if any, or what else it answers."""
+        runs, op = self._runs, self.attempts - 1
+        if run is not None and runs is not None:
+            runs.refuse(t_ns, run, op)
+            self._tell_runs()
+        elif self._flood_open:
+            self._flood_answered()
+        elif self._await_kind == LARGE:
+            self._wake(DONE)
+        elif runs is not None and len(runs.pending) == 1 and self._await_kind != SENTINEL:
+            runs.refuse(t_ns, next(iter(runs.pending.values())), op)
+            self._tell_runs()
+
+    def _marked(self, t_ns: int, mark: str | int) -> None:
+        """A sentinel's answer: a row if the number is one that this session has sent."""
+        text = str(mark)
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+            return
+        number = int(text)
+        if number >= FLOOD_FROM:
+            if number not in self._flood:
+                return
+            self._flood.discard(number)
+            self._flood_answered()
+        elif not 0 < number <= self._sentinel:
+            return
+        op = self.attempts - 1
+        self._site.journal.row(t_ns, self._session, op, Kind.SENTINEL, 1, 0, number)
+        if self._await_kind in (SENTINEL, LARGE) and number == self._sentinel:
+            self._wake(DONE)
+
+    def _flood_answered(self) -> None:
+        self._flood_open = max(self._flood_open - 1, 0)
+        if not self._flood_open and self._await_kind == FLOOD:
+            self._wake(DONE)
+
+    def _seen(self, cursor: str | int) -> None:
+        """Remember how far we came; of numbers the highest, whatever the order was.
+
+        After a reconnect what comes before we have asked for the gap lies beyond the gap.
+        """
+        if self._was_ready and self._site.dialect.replay is not None:
+            return
+        before = self._cursor
+        if isinstance(cursor, int) and isinstance(before, int):
+            cursor = max(cursor, before)
+        self._cursor = cursor
+
+    # What is odd.
+
+    def _odd(self, t_ns: int, kind: int, what: Odd, text: str, odd: list[int]) -> None:
+        site = self._site
+        reference = site.odd_word(self.redactor.text(text))
+        op = self.attempts - 1
+        site.journal.row(t_ns, self._session, op, Kind.ODD, what, kind, reference)
+        shapes = site.words.shapes
+        if what is Odd.SHAPE and text in shapes:
+            odd.append(_SHAPE_CODE + shapes.index(text))
+        else:
+            odd.append(_ODD_CODE + what)
+
+    def _same_ids(
+        self, t_ns: int, kind: int, run: Begun, thread: str | None, user: str | None, odd: list[int]
+    ) -> None:
+        """Ids that all events of one run share, against the first that had them."""
+        words = self._site.words
+        if run.thread is None:
+            run.thread = thread
+        elif thread is not None and thread != run.thread:
+            text = f"{words.thread}: {thread[:80]!r}, before {run.thread[:80]!r}"
+            self._odd(t_ns, kind, Odd.IDS, text, odd)
+        if run.user is None:
+            run.user = user
+        elif user is not None and user != run.user:
+            text = f"{words.user}: {user[:80]!r}, before {run.user[:80]!r}"
+            self._odd(t_ns, kind, Odd.IDS, text, odd)
+
+    def _foreign(
+        self,
+        t_ns: int,
+        said: tuple[Said, ...],
+        keys: list[int],
+        payload: bytes,
+        count: int,
+        odd: list[int],
+    ) -> None:
+        """Ids of other sessions that stand elsewhere than where the message's own run does."""
+        site, op = self._site, self.attempts - 1
+        name = (said[0].run or "").encode("utf-8", "replace")
+        # The common case first: all that stands there is the message's own run, and its thread.
+        if name and count == payload.count(name + b'"') + payload.count(name + b"-"):
+            return
+        for key in sorted(site.keys_in(payload).difference(keys)):
+            if key >> 32 != self._session:
+                site.journal.row(t_ns, self._session, op, Kind.FOREIGN, 0, said[0].kind, key)
+                odd.append(_FOREIGN_CODE)
+
+    # What others fill in or use.
+
+    def _become_ready(self, t_ns: int) -> None:
+        self.is_ready = True
+        self._site.live.ready += 1
+        if self._connection is not None:
+            self._connection.phase = Phase.READY
+        self._site.journal.row(t_ns, self._session, self.attempts - 1, Kind.READY)
+        if self._await_kind == READY:
+            self._wake(DONE)
+
+    def _keep(self, t_ns: int, direction: int, opcode: int, payload: bytes) -> None:
+        site = self._site
+        text = site.journal.text(payload, self._identity.redactor)
+        site.journal.row(t_ns, self._session, self.attempts - 1, Kind.KEPT, direction, opcode, text)

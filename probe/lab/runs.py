@@ -1,0 +1,121 @@
+"""Runs: each is stepped event by event, side by side with all others.
+
+A run is its user's and not its connection's: it goes on when its client goes. It writes
+its ledger line when it ends, however it ends; one that hangs for ever writes it then.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from probe.lab.emission import Emission
+from probe.lab.fate import draw_fate
+from probe.lab.hub import Run
+from probe.lab.messages import MessageError
+
+if TYPE_CHECKING:
+    from probe.lab.defects import Defects
+    from probe.lab.hub import Hub, Hubs, Member
+    from probe.lab.ledger import Ledger
+    from probe.lab.messages import Asked
+    from probe.lab.pacing import Pacer
+
+RUNS_MAX: Final = 256  # of one user at a time
+LATE_NS: Final = 1_500_000_000
+
+
+class Runs:
+    """All runs of this life."""
+
+    def __init__(self, ledger: Ledger, defects: Defects, hubs: Hubs, pacer: Pacer) -> None:
+        self._ledger = ledger
+        self._defects = defects
+        self._hubs = hubs
+        self._pacer = pacer
+        self._emission = Emission(ledger, defects, hubs)
+        self._started = 0
+
+    def start(self, hub: Hub, starter: Member, asked: Asked) -> None:
+        """Start a run for this user; MessageError when it cannot be."""
+        if asked.run_id in hub.runs:
+            raise MessageError("duplicate_run")
+        if len(hub.runs) >= RUNS_MAX:
+            raise MessageError("too_many_runs")
+        fate = draw_fate(
+            self._defects,
+            asked.thoughts,
+            legacy=starter.endpoint == "/ws/legacy",
+            first=starter.runs == 0,
+            others=[other for other in hub.members if other != starter.connection_id],
+        )
+        run = Run(self._started, asked, hub, starter, fate)
+        self._started += 1
+        starter.runs += 1
+        hub.runs[asked.run_id] = run
+        self._pacer.start(partial(self._step_safely, run))
+
+    def stop(self) -> None:
+        """Break off every run."""
+        self._pacer.stop()
+        for hub in self._hubs.all():
+            for run in list(hub.runs.values()):
+                self._over(run)
+
+    def _step_safely(self, run: Run) -> int | None:
+        try:
+            delay_ns = self._step(run)
+        except Exception as error:  # noqa: BLE001 -- one run's fault must not stop the others
+            self._ledger.fault("internal")
+            where = "".join(traceback.format_tb(error.__traceback__))
+            sys.stderr.write(f"probe.lab: internal error: {type(error).__name__}\n{where}")
+            sys.stderr.flush()
+            delay_ns = None
+        if delay_ns is None:
+            self._over(run)
+        return delay_ns
+
+    def _step(self, run: Run) -> int | None:
+        """Send the next event, or the next two when they are swapped; when to come again."""
+        index = run.next
+        marks, ahead = run.fate.at(index), run.fate.at(index + 1)
+        swapped = "reorder_event" in ahead and not {"drop_event", "hung_run"} & (marks | ahead)
+        if "late_event" in (marks | ahead if swapped else marks) and not run.paused:
+            run.paused = True
+            return LATE_NS
+        if swapped:
+            self._swap(run)
+        else:
+            self._emission.deliver(run, self._emission.make(run, index))
+            run.next += 1
+        return None if run.hung or run.next == run.total else self._pacer.pace_ns
+
+    def _swap(self, run: Run) -> None:
+        """Send the next but one before the next, in one step, so that both stand together."""
+        predecessor = self._emission.make(run, run.next)
+        event = self._emission.make(run, run.next + 1)
+        run.next += 2
+        reached = self._emission.deliver(run, event)
+        reached = min(reached, self._emission.deliver(run, predecessor))
+        if event.event is not None and reached:
+            self._emission.tell("reorder_event", run, event.event, connections=reached)
+
+    def _over(self, run: Run) -> None:
+        hub, asked = run.hub, run.asked
+        del hub.runs[asked.run_id]
+        self._ledger.run(
+            asked.run_id,
+            run.sent,
+            completed=run.next == run.total,
+            endpoint=run.starter.endpoint,
+            connection_id=run.starter.connection_id,
+            user_id=hub.user_id,
+            thread_id=asked.thread_id,
+            thoughts=asked.thoughts,
+            t_start_ns=run.began_ns,
+            counts=dict(run.counts),
+            hung=run.hung,
+        )
+        self._hubs.tidy(hub)
