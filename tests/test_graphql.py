@@ -101,6 +101,9 @@ script = [
 MORE = """
 [present.early]
 subprotocols = ["graphql-transport-ws"]
+[present.anonymous]
+subprotocols = ["graphql-transport-ws"]
+first_message = '{"type":"connection_init"}'
 """
 AT_ONCE = {"target.closed_at_once", "connect.accepted_then_closed"}
 CODES = {

@@ -104,7 +104,7 @@ def test_rates_are_kept():
     ("name", "value", "message"),
     [
         ("cold_start_hung", None, "nearest: cold_start_hang"),
-        ("zzz", None, "nearest: cold_start_1011"),
+        ("zzz", None, "nearest: broadcast_misses_one, close_1011"),
         ("cold_start_hang", "1.1", "rate from 0 to 1"),
         ("cold_start_hang", "nan", "rate from 0 to 1"),
         ("cold_start_hang", "often", "rate from 0 to 1"),
