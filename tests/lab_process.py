@@ -159,24 +159,67 @@ class Talk:
     async def say(self, kind, **fields):
         await self.ws.send_json({"type": kind, **fields})
 
+    async def next(self):
+        message = await self.ws.receive()
+        assert message.type is aiohttp.WSMsgType.TEXT, message
+        self.got.append((message.data, json.loads(message.data)))
+        return self.got[-1][1]
+
+    async def read(self, events):
+        """Read until that many events of runs have come, since the beginning."""
+        left = events - len(self.events)
+        while left > 0:
+            left -= (await self.next())["type"] in EVENTS
+
     async def sync(self):
         """Read up to the answer to a ping of our own, the sentinel; returns what came before."""
         self.pings += 1
         name = f"sentinel-{self.pings}"
         await self.say("ping", id=name)
-        before = []
+        start = len(self.got)
         while True:
-            message = await self.ws.receive()
-            assert message.type is aiohttp.WSMsgType.TEXT, message
-            body = json.loads(message.data)
+            body = await self.next()
             if body["type"] == "pong" and body["id"] == name:
-                self.got += before
-                return [body for _, body in before]
-            before.append((message.data, body))
+                self.got.pop()
+                return [body for _, body in self.got[start:]]
 
+    @property
     def events(self):
         """The events of runs among all that came."""
         return [body for _, body in self.got if body["type"] in EVENTS]
+
+
+class Deaf:
+    """A raw client that does not read until it is told to."""
+
+    def __init__(self, lab, user):
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        self.sock.settimeout(DEADLINE_S)
+        self.sock.connect(lab.address)
+        bearer = {"Authorization": f"Bearer {token(sub=user)}"}
+        self.sock.sendall(request(headers=bearer))
+        self.stream = self.sock.makefile("rb")
+        while self.stream.readline() != b"\r\n":
+            pass
+        assert self.read()["type"] == "connection_ready"
+
+    def read(self):
+        head = self.stream.read(2)
+        assert head[0] == 0x81, head
+        size = head[1]
+        if size == 126:
+            size = int.from_bytes(self.stream.read(2), "big")
+        return json.loads(self.stream.read(size))
+
+    def say(self, **message):
+        body = json.dumps(message).encode()
+        assert len(body) < 126
+        self.sock.sendall(bytes((0x81, 0x80 | len(body))) + bytes(4) + body)
+
+    def close(self):
+        self.stream.close()
+        self.sock.close()
 
 
 async def runs_ended(http, lab, least=0):

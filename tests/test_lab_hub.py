@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 import ssl
 
 import aiohttp
@@ -12,15 +10,13 @@ import pytest
 from aiohttp import WSMsgType
 
 from tests.lab_process import (
-    DEADLINE_S,
     EVENTS,
+    Deaf,
     Lab,
     Talk,
     check_ledger,
-    request,
     run_async,
     runs_ended,
-    token,
     until,
     websocket,
 )
@@ -81,14 +77,12 @@ def test_under_load_every_connection_gets_every_event_of_its_user_once_in_order(
         for index, name in enumerate(names):
             starter = talks[index % connections]
             await starter.say("start_agent", run_id=name, thread_id=name, thoughts=thoughts)
-        while any(len(talk.events()) < runs * (thoughts + 4) for talk in talks):
-            for talk in talks:
-                await talk.sync()
         for talk in talks:
+            await talk.read(runs * (thoughts + 4))
             await talk.sync()
-            assert {body["user_id"] for body in talk.events()} == {user}
+            assert {body["user_id"] for body in talk.events} == {user}
             assert len(talk.got) == runs * (thoughts + 4)  # and nothing else
-            check_whole(talk.events(), names, thoughts)
+            check_whole(talk.events, names, thoughts)
         assert [text for text, _ in talks[0].got] == [text for text, _ in talks[1].got]
         for talk in talks:
             await talk.ws.close()
@@ -119,9 +113,8 @@ def test_the_ready_message_declares_the_limits(lab):
             "message_bytes": 65_536,
         }
         await talk.say("start_agent", pad=1_000, thoughts=2)
-        while len(talk.events()) < 6:
-            await talk.sync()
-        thoughts = [event["thought"] for event in talk.events()[1:3]]
+        await talk.read(6)
+        thoughts = [event["thought"] for event in talk.events[1:3]]
         assert len(thoughts[0]) > 1_000
         assert thoughts[0] == thoughts[1]
         await talk.ws.close()
@@ -176,39 +169,6 @@ def test_the_log_reaches_back_a_thousand_events(lab):
     in_a_session(main)
 
 
-class Deaf:
-    """A raw client that does not read until it is told to."""
-
-    def __init__(self, lab, user):
-        self.sock = socket.socket()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
-        self.sock.settimeout(DEADLINE_S)
-        self.sock.connect(lab.address)
-        bearer = {"Authorization": f"Bearer {token(sub=user)}"}
-        self.sock.sendall(request(headers=bearer))
-        self.stream = self.sock.makefile("rb")
-        while self.stream.readline() != b"\r\n":
-            pass
-        assert self.read()["type"] == "connection_ready"
-
-    def read(self):
-        head = self.stream.read(2)
-        assert head[0] == 0x81, head
-        size = head[1]
-        if size == 126:
-            size = int.from_bytes(self.stream.read(2), "big")
-        return json.loads(self.stream.read(size))
-
-    def say(self, **message):
-        body = json.dumps(message).encode()
-        assert len(body) < 126
-        self.sock.sendall(bytes((0x81, 0x80 | len(body))) + bytes(4) + body)
-
-    def close(self):
-        self.stream.close()
-        self.sock.close()
-
-
 def test_a_reader_that_stalls_blocks_nobody_and_is_told_what_was_dropped(lab):
     thoughts = 5_000
 
@@ -216,11 +176,10 @@ def test_a_reader_that_stalls_blocks_nobody_and_is_told_what_was_dropped(lab):
         before = await runs_ended(http, lab)
         reader = await Talk.open(http, lab, "stall")
         await reader.say("start_agent", run_id="big", thoughts=thoughts)
-        while len(reader.events()) < thoughts + 4:
-            await reader.sync()
+        await reader.read(thoughts + 4)
         assert await runs_ended(http, lab) == before + 1
         assert len(reader.got) == thoughts + 4
-        check_whole(reader.events(), ["big"], thoughts)
+        check_whole(reader.events, ["big"], thoughts)
         await reader.ws.close()
 
     deaf, dead = Deaf(lab, "stall"), Deaf(lab, "stall")
@@ -261,11 +220,10 @@ def test_compressed_connections_get_the_same(lab):
         small = await Talk.open(http, lab, "deflate", compress=15)
         assert small.ws.compress == 15
         await plain.say("start_agent", run_id="z", thoughts=200, pad=500)
-        while len(small.events()) < 204 or len(plain.events()) < 204:
-            await small.sync()
-            await plain.sync()
+        for talk in (plain, small):
+            await talk.read(204)
         assert small.got == plain.got
-        check_whole(small.events(), ["z"], 200)
+        check_whole(small.events, ["z"], 200)
         await small.ws.ping(b"x")
         await small.sync()
         for talk in (plain, small):
@@ -283,9 +241,8 @@ def test_over_tls_a_long_run_comes_whole(tmp_path):
             context = ssl.create_default_context(cafile=ca)
             talk = await Talk.open(http, lab, "tls", ssl=context)
             await talk.say("start_agent", run_id="s", thoughts=900, pad=100)
-            while len(talk.events()) < 904:
-                await talk.sync()
-            check_whole(talk.events(), ["s"], 900)
+            await talk.read(904)
+            check_whole(talk.events, ["s"], 900)
 
         in_a_session(main)
 

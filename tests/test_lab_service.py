@@ -281,7 +281,11 @@ def test_small_talk(lab):
             ):
                 await ws.send_str(message)
                 answer = await ws.receive_json()
-                assert (answer["type"], answer["code"], "run_id" in answer) == ("error", code, False)
+                assert (answer["type"], answer["code"], "run_id" in answer) == (
+                    "error",
+                    code,
+                    False,
+                )
             await ws.send_str('{"type": "start_agent", "run_id": "r", "pad": null}')
             answer = await ws.receive_json()
             assert (answer["code"], answer["run_id"]) == ("bad_pad", "r")

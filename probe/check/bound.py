@@ -51,6 +51,47 @@ def unmeasured(
     )
 
 
+def absence(
+    view: StageView,
+    what: str,
+    message: str,
+    noun: str,
+    *,
+    bad: int,
+    n: int,
+    units: int | None = None,
+    missing: bool = False,
+    required: bool = True,
+    load_sensitive: bool = False,
+    control: str = "none",
+) -> Check:
+    """`bad` of `n` cases: one fails, and none passes where the journal has no gap.
+
+    `units` are the independent ones among the n, where there are fewer. `missing`: a case
+    is something that did not come, which rows lost by the journal would also make.
+    """
+    lost, units = view.history.lost, n if units is None else units
+    verdict = Outcome.FAIL if bad else Outcome.PASS
+    if lost and (missing or not bad):
+        verdict = Outcome.INCONCLUSIVE
+        message += f"; but {counted(lost, 'row')} of the journal were lost"
+    return Check(
+        id=f"{view.name}.{what}",
+        stage=view.name,
+        required=required,
+        verdict=verdict,
+        evidence="witness" if bad and not missing else "absence",
+        n=n,
+        message=message,
+        estimate=bad / n if n else None,
+        interval=None if bad else (0.0, zero_bound(units)),
+        unit="rate",
+        load_sensitive=load_sensitive,
+        smallest=smallest(units, noun),
+        control=control,
+    )
+
+
 def rate_check(
     view: StageView,
     what: str,

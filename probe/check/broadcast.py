@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.delivery.coverage import find, overlapping, pair
 from probe.check.delivery.receipts import FIRST, identities
-from probe.check.verdict import Check, Outcome
 from probe.check.witness import run_witness
 from probe.check.words import at_most, counted, of, percent, were
 from probe.history.records import Kind
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
+    from probe.check.verdict import Check
     from probe.check.delivery.units import Units
     from probe.check.verdict import Finding
     from probe.check.view import StageView
@@ -52,14 +52,7 @@ def broadcast(view: StageView, units: Units | None) -> Part:
     message = f"{of(bad, n, 'recipient')}"
     message += f", {at_most(zero_bound(n))}," if not bad else ""
     message += f" of {counted(len(np.unique(run)), 'run')} {were(bad)} left without an event"
-    verdict = Outcome.FAIL if bad else Outcome.PASS
-    if view.history.lost:
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(view.history.lost, 'row')} of the journal were lost"
-    check = Check(
-        f"{view.name}.broadcast", view.name, True, verdict, "absence", n, message,
-        estimate=bad / n, unit="rate", smallest=smallest(n, "recipient"),
-    )  # fmt: skip
+    check = absence(view, "broadcast", message, "recipient", bad=bad, n=n, missing=True)
     part.checks.append(check)
     if bad:
         cases = missed > 0

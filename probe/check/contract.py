@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.lines import type_words
-from probe.check.verdict import Check, Outcome
 from probe.check.witness import message_witness, picked
 from probe.check.words import at_most, counted, escaped, of, percent, were
 from probe.history.records import Kind, Odd
@@ -59,17 +58,7 @@ def contract(view: StageView) -> Part:
     bad = len(np.unique(odd[["session", "op", "t", "a"]])) if len(odd) else 0
     message = f"{of(bad, n, 'message')}" + (f", {at_most(zero_bound(n))}," if not bad else "")
     message += f" {were(bad)} not as the dialect says"
-    verdict = Outcome.FAIL if bad else Outcome.PASS
-    if not bad and view.history.lost:
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(view.history.lost, 'row')} of the journal were lost"
-    part.checks.append(
-        Check(
-            f"{view.name}.{WHAT}", view.name, True, verdict, "witness" if bad else "absence",
-            n, message, estimate=bad / n, unit="rate",
-            smallest=smallest(n, "message"),
-        )
-    )  # fmt: skip
+    part.checks.append(absence(view, WHAT, message, "message", bad=bad, n=n))
     part.findings += _findings(view, got, odd)
     return part
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
-from probe.check.verdict import Check, Outcome
 from probe.check.view import SWITCHING, decided, gone_at, good, silent, taken_away
 from probe.check.witness import witnesses
-from probe.check.words import at_most, counted, duration, of, were
+from probe.check.words import at_most, duration, of, were
 from probe.history.records import Outcome as Ended
 from probe.history.records import Phase
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
+    from probe.check.verdict import Check
     from probe.check.verdict import Finding
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
@@ -85,27 +85,11 @@ def _over_restart(view: StageView, rows: Rows) -> Mask:
 
 
 def _check(view: StageView, what: str, words: str, n: int, bad: int) -> Check:
-    lost = view.history.lost
-    verdict = Outcome.FAIL if bad else Outcome.PASS
     bound = "" if bad else f", {at_most(zero_bound(n))},"
     message = f"{of(bad, n, 'connection')}{bound} {were(bad)} {words}"
-    if not bad and lost:
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(lost, 'row')} of the journal were lost"
-    return Check(
-        f"{view.name}.definite.{what}",
-        view.name,
-        True,
-        verdict,
-        "witness" if bad else "absence",
-        n,
-        message,
-        estimate=bad / n,
-        interval=(0.0, zero_bound(n)) if not bad else None,
-        unit="rate",
-        # One case stands however the probe fared; that there was none does not.
-        load_sensitive=not bad,
-        smallest=smallest(n, "connection"),
+    # One case stands however the probe fared; that there was none does not.
+    return absence(
+        view, f"definite.{what}", message, "connection", bad=bad, n=n, load_sensitive=not bad
     )
 
 

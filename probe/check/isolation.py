@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.delivery.receipts import identities
 from probe.check.lines import type_words
-from probe.check.verdict import Check, Outcome
 from probe.check.witness import message_witness, run_witness
 from probe.check.words import at_most, counted, of, were
 from probe.history.records import Kind
@@ -49,18 +48,8 @@ def isolation(view: StageView) -> Part:
         return part
     message = f"{of(bad, n, 'message')}" + (f", {at_most(zero_bound(n))}," if not bad else "")
     message += f" {were(bad)} of another user; {counted(users, 'user')}"
-    verdict = Outcome.FAIL if bad else Outcome.PASS
-    if not bad and view.history.lost:
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(view.history.lost, 'row')} of the journal were lost"
-    part.checks.append(
-        Check(
-            f"{view.name}.{WHAT}", view.name, True, verdict, "witness" if bad else "absence",
-            n, message, estimate=bad / n if n else None, unit="rate",
-            smallest=smallest(n, "message"),
-            control=f"{counted(own, 'event')} of runs were told by their ids",
-        )
-    )  # fmt: skip
+    control = f"{counted(own, 'event')} of runs were told by their ids"
+    part.checks.append(absence(view, WHAT, message, "message", bad=bad, n=n, control=control))
     if bad:
         part.findings.append(_finding(view, cases, marks, n))
     return part

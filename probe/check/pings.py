@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.rows import connection, lived_until, lost_unasked, of_stage, place
-from probe.check.verdict import Check, Outcome
 from probe.check.witness import witnesses
 from probe.check.words import at_most, counted, duration, of, were
 from probe.history.records import Kind
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
+    from probe.check.verdict import Check
     from numpy.typing import NDArray
 
     from probe.check.rows import Ints
@@ -109,8 +109,6 @@ def _unanswered(view: StageView, sent: Rows, answered: Mask) -> Mask:
 def _check(view: StageView, sent: Rows, took: Ints, bad: Mask, known: Mask) -> Check:
     n, wrong = int(known.sum()), int(bad.sum())
     lines = len(np.unique(connection(sent[known])))
-    journal = view.history.lost
-    verdict = Outcome.FAIL if wrong else Outcome.PASS
     where = f"on {counted(lines, 'connection')}"
     if not n:
         why = f"of none of {counted(len(sent), 'ping')} it is known whether it was answered"
@@ -124,25 +122,12 @@ def _check(view: StageView, sent: Rows, took: Ints, bad: Mask, known: Mask) -> C
             f"{duration(float(took.max()))}; of connections without an answer there are "
             f"{at_most(zero_bound(lines))}"
         )
-        if journal:
-            verdict = Outcome.INCONCLUSIVE
-            message += f"; but {counted(journal, 'row')} of the journal were lost"
     if n < len(sent):
         message += f"; of {counted(len(sent) - n, 'ping')} it is not known"
-    return Check(
-        f"{view.name}.pings",
-        view.name,
-        True,
-        verdict,
-        "witness" if wrong else "absence",
-        n,
-        message,
-        estimate=wrong / n,
-        interval=None if wrong else (0.0, zero_bound(lines)),
-        unit="rate",
+    return absence(
+        view, "pings", message, "connection", bad=wrong, n=n, units=lines,
         load_sensitive=not wrong,
-        smallest=smallest(lines, "connection"),
-    )
+    )  # fmt: skip
 
 
 def _finding(view: StageView, sent: Rows, bad: Mask, n: int) -> Finding:

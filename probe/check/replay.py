@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.delivery.units import GAP_LOST
-from probe.check.verdict import Check, Outcome
 from probe.check.witness import run_witnesses
 from probe.check.words import at_most, counted, of, percent, were
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
+    from probe.check.verdict import Check
     from numpy.typing import NDArray
 
     from probe.check.delivery.units import Units
@@ -51,14 +51,7 @@ def replay(view: StageView, units: Units | None) -> Part:
         message += f" {counted(int(missing.sum()), 'event')} of the gap {were(bad)} missing"
     else:
         message += f", {at_most(zero_bound(n))}, an event of the gap was missing"
-    verdict = Outcome.FAIL if bad else Outcome.PASS
-    if view.history.lost:
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(view.history.lost, 'row')} of the journal were lost"
-    check = Check(
-        f"{view.name}.replay", view.name, True, verdict, "absence", n, message,
-        estimate=bad / n, unit="rate", smallest=smallest(n, "reconnect"),
-    )  # fmt: skip
+    check = absence(view, "replay", message, "reconnect", bad=bad, n=n, missing=True)
     part.checks.append(check)
     if bad:
         part.findings += _findings(units, check, missing, n)

@@ -7,11 +7,12 @@ of a service that was restarted on purpose.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.bound import Part, smallest, unmeasured
+from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.rows import among, connection, lost_unasked, of_stage, over_restart, place
 from probe.check.verdict import Check, Outcome
@@ -58,9 +59,8 @@ def _too_big(view: StageView, rows: Rows) -> Mask:
 
 
 def _check(view: StageView, rows: Rows, bad: int, closed: int) -> Check:
-    n, journal = len(rows), view.history.lost
+    n = len(rows)
     open_ = int((rows["outcome"] < 0).sum())
-    verdict = Outcome.FAIL if bad else Outcome.PASS
     longest = int((gone_at(rows) - rows["ready"]).max())
     if bad:
         message = (
@@ -72,26 +72,11 @@ def _check(view: StageView, rows: Rows, bad: int, closed: int) -> Check:
             f"none of {counted(n, 'connection')} was ended by the service unasked, "
             f"{at_most(zero_bound(n))}; the longest lasted {duration(longest)}"
         )
-        if journal:
-            verdict = Outcome.INCONCLUSIVE
-            message += f"; but {counted(journal, 'row')} of the journal were lost"
-        elif open_:
-            verdict = Outcome.INCONCLUSIVE
-            message += f"; but of {counted(open_, 'connection')} no end was recorded"
-    return Check(
-        f"{view.name}.stays",
-        view.name,
-        True,
-        verdict,
-        "witness" if bad else "absence",
-        n,
-        message,
-        estimate=bad / n,
-        interval=None if bad else (0.0, zero_bound(n)),
-        unit="rate",
-        load_sensitive=not bad,
-        smallest=smallest(n, "connection"),
-    )
+    check = absence(view, "stays", message, "connection", bad=bad, n=n, load_sensitive=not bad)
+    if open_ and check.verdict is Outcome.PASS:
+        words = f"{message}; but of {counted(open_, 'connection')} no end was recorded"
+        return replace(check, verdict=Outcome.INCONCLUSIVE, message=words)
+    return check
 
 
 def _finding(view: StageView, code: str, rows: Rows, n: int) -> Finding:
