@@ -43,6 +43,15 @@ def test_runs_that_do_not_hang_together_are_refused(events, more, why):
         run(*events, **more)
 
 
+def test_a_misspelt_place_is_told_before_it_is_sent():
+    with pytest.raises(ValidationError, match=r"\{rn\}; did you mean \{run\}"):
+        RunRule.model_validate({"start": '{"id":"{rn}"}', "events": ["a"]})
+    for extra in ({"replay": {"request": "{curser}"}}, {"sentinel": {"send": "x", "event": "y"}}):
+        with pytest.raises(ValidationError, match=r"\{cursor\}|\{n\}"):
+            Dialect.model_validate(BASE | extra)
+    RunRule.model_validate({"start": '{"query":"{ticks}{run}"}', "events": ["a"]})
+
+
 def test_types_number_every_message_that_the_dialect_knows():
     dialect = Dialect.model_validate(
         BASE

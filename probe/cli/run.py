@@ -158,6 +158,14 @@ def _check_defects(defects: list[str]) -> None:
                 nearest(name, known))
         for name in (defect.partition("=")[0] for defect in defects) if name not in known
     ]  # fmt: skip
+    if not problems:
+        words += [word for defect in defects for word in ("--defect", defect)]
+        asked = subprocess.run(words, check=False, capture_output=True, timeout=30)  # noqa: S603 -- ours
+        if asked.returncode:
+            why = (
+                asked.stderr.decode(errors="replace").strip().removeprefix("probe.lab: --defect: ")
+            )
+            problems = [Problem("--defect", "", why)]
     if problems:
         raise ConfigError(*problems)
 

@@ -46,15 +46,15 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the lab; returns the exit code, or raises SystemExit with it."""
     options = _parser().parse_args(arguments)
-    if options.list_defects:
-        sys.stdout.write(json.dumps(table_json(), indent=2) + "\n")
-        return 0
-    secret = _secret()
     try:
         settings = [_setting(text) for text in options.defect]
         defects = Defects(options.seed, options.life, settings)
     except DefectError as error:
         _fail(f"--defect: {error}; --list-defects shows them all")
+    if options.list_defects:
+        sys.stdout.write(json.dumps(table_json(), indent=2) + "\n")
+        return 0
+    secret = _secret()
     try:
         ledger = Ledger(options.ledger, options.life)
     except OSError as error:

@@ -8,6 +8,8 @@ judge by it; neither knows a service by name.
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -21,6 +23,14 @@ FieldPath = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)*$")]
 """A dotted path into a JSON object, such as `payload.run_id`."""
 JsonSchema = dict[str, Any]
 CloseCode = Annotated[str, Field(pattern=r"^[1-4]\d{3}$")]
+
+
+def check_places(text: str, places: tuple[str, ...], where: str) -> None:
+    """ValueError for what looks like a misspelt place, such as `{rn}`, and would be sent so."""
+    for name in re.findall(r"\{([a-z_]{1,16})\}", text):
+        near = difflib.get_close_matches(name, places, 1, 0.6)
+        if name not in places and near:
+            raise ValueError(f"{where} has {{{name}}}; did you mean {{{near[0]}}}?")
 
 
 class Presentation(Strict):
@@ -100,6 +110,7 @@ class RunRule(Strict):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> RunRule:
+        check_places(self.start, ("run", "thread", "user", "n", "size", "pad"), "start")
         if len(set(self.types)) < len(self.types):
             raise ValueError("an event stands twice in the list")
         if self.last not in self.types:
@@ -191,6 +202,13 @@ class Replay(Strict):
     answer: str | None = None
     """The type of the message that says how much is replayed."""
 
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Replay:
+        check_places(self.request, ("cursor", "user", "n"), "request")
+        if "{cursor}" not in self.request:
+            raise ValueError("request has no {cursor}, so that nothing says from where on")
+        return self
+
 
 class Sentinel(Strict):
     """A message whose answer comes behind all that was to be sent before it."""
@@ -201,6 +219,12 @@ class Sentinel(Strict):
     """The type of the answer."""
     path: FieldPath = "id"
     """Where the answer carries the number, as text or number."""
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Sentinel:
+        if "{n}" not in self.send:
+            raise ValueError("send has no {n}, the number that the answer carries back")
+        return self
 
 
 class Dialect(Strict):

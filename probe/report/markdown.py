@@ -222,7 +222,10 @@ def _fitness(judgement: Judgement) -> str:
     fitness = judgement.fitness
     lines = ["The probe's own machine was fit to judge."] if fitness.fit else []
     lines += [f"- INVALID: {escaped(why)}" for why in fitness.invalid]
-    lines += [f"- tainted, timings are not judged: {escaped(why)}" for why in fitness.taints]
+    lines += [
+        f"- tainted, what hangs on time or load is not judged: {escaped(why)}"
+        for why in fitness.taints
+    ]
     parts = ["## Fitness of the probe", "\n".join(lines)]
     if fitness.figures:
         parts.append(_fact_table(_flat(fitness.figures)))

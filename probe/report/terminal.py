@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from probe.check.verdict import Check, Finding, Judgement, Witness
+    from probe.check.verdict import Check, Finding, Judgement, Step, Witness
 
 COLOURS: Final = {
     Outcome.PASS: "green",
@@ -116,6 +116,14 @@ class _Page:
 
     def text(self, text: str, *, lines_max: int = 1, style: str = "", indent: str = "") -> None:
         self.add(Text(self.safe(text), style), lines_max=lines_max, indent=indent)
+
+    def line(self, text: str, *, style: str = "", indent: str = "") -> None:
+        """One line, cut where it must be: what came over the wire has few places to wrap at."""
+        shown = Text(indent + self.safe(text), style)
+        if cell_len(shown.plain) > self.width:
+            shown.truncate(self.width - 3)
+            shown.append("...")
+        self.lines.append(shown)
 
     def blank(self) -> None:
         self.lines.append(Text())
@@ -220,10 +228,8 @@ def _add_findings(page: _Page, findings: Sequence[Finding]) -> None:
 
 
 def _add_witness(page: _Page, witness: Witness) -> None:
-    """Up to 6 steps: notes give way first, then the middle; how it ended always shows."""
-    shown = list(witness.steps)
-    if len(shown) > STEPS_MAX:
-        shown = [step for step in shown[:-1] if step.who != "note"] + shown[-1:]
+    """Up to 6 steps: what every case has gives way first, then the middle."""
+    shown = _telling(list(witness.steps))
     if len(shown) > STEPS_MAX:
         shown = shown[: STEPS_MAX - 3] + shown[-3:]
     cut = len(witness.steps) - len(shown)
@@ -232,7 +238,25 @@ def _add_witness(page: _Page, witness: Witness) -> None:
     page.text(f"{head}{count}:", indent=_INDENT)
     for step in shown:
         text = f"{figures.offset(step.at_s):>9} {step.who:<6} {step.what}"
-        page.text(text, style="cyan", indent=_INDENT)
+        page.line(text, style="cyan", indent=_INDENT)
+
+
+def _telling(steps: list[Step]) -> list[Step]:
+    """Notes, then the handshake where messages follow it, then the usual close, give way."""
+    if len(steps) > STEPS_MAX:
+        steps = [step for step in steps[:-1] if step.who != "note"] + steps[-1:]
+    talk = [k for k, step in enumerate(steps) if _is_message(step)]
+    if len(steps) > STEPS_MAX and talk:
+        steps = steps[talk[0] :]
+    while len(steps) > STEPS_MAX and not _is_message(steps[-1]) and any(map(_is_message, steps)):
+        steps = steps[:-1]
+    return steps
+
+
+def _is_message(step: Step) -> bool:
+    """Something that was said on the open connection: no handshake, ping or close."""
+    usual = ("dial ", "GET ", "HTTP/", "close ", "ping", "pong")
+    return step.who != "note" and not step.what.startswith(usual)
 
 
 def _add_command(page: _Page, command: str) -> None:
@@ -253,5 +277,5 @@ def _fitness(judgement: Judgement) -> str:
         telling = {k: v for k, v in fitness.figures.items() if "p99" in k or "cpu_max" in k}
         told = f": {figures.cell('figures', telling)}" if telling else ""
         return f"fitness: the probe's machine was fit to judge{told}"
-    kind = "unfit" if fitness.invalid else "tainted, so timings are not judged"
+    kind = "unfit" if fitness.invalid else "tainted: what hangs on time or load is not judged"
     return f"fitness: {kind}: {'; '.join(fitness.invalid + fitness.taints)}"

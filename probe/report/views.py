@@ -85,7 +85,7 @@ def cut_short(judgement: Judgement) -> tuple[str, ...]:
 def leading(judgement: Judgement) -> list[str]:
     """The figures a reader wants first, a line each; none where nothing was counted."""
     summary = judgement.summary
-    lines = _restart_lines(rows(summary.get("restarts"), ("stage",)))
+    lines = _unjudged_lines(judgement) + _restart_lines(rows(summary.get("restarts"), ("stage",)))
     missed = sum(row.get("failed_restarts") or 0 for row in rows(summary.get("recovery")))
     if missed:
         lines.append(f"restarts that were asked for and did not take place: {missed}")
@@ -95,6 +95,15 @@ def leading(judgement: Judgement) -> list[str]:
     if isinstance(counts, Mapping):
         lines.append(_counts_line(counts))
     return [line for line in lines if line]
+
+
+def _unjudged_lines(judgement: Judgement) -> list[str]:
+    """Stages that ran and were held to nothing: what happened there is no part of the verdict."""
+    judged = {check.stage for check in judgement.checks}
+    ran = [row for row in facts_of(judgement).stages if isinstance(row, Mapping)]
+    names = [str(row.get("name")) for row in ran if row.get("clients")]
+    left = [name for name in names if name not in judged]
+    return [f"not judged, since nothing is expected of it: {', '.join(left)}"] if left else []
 
 
 def witness_head(witness: Witness) -> str:
