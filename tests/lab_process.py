@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import aiohttp
 import jwt
@@ -132,6 +132,21 @@ def run_async(main):
     asyncio.run(bounded())
 
 
+def in_a_session(main):
+    """Run `main` with an HTTP session, and close after it what `Talk` opened."""
+
+    async def opened():
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            try:
+                await main(http)
+            finally:
+                while Talk.opened:
+                    await Talk.opened.pop().ws.close()
+
+    run_async(opened)
+
+
 def websocket(http, lab, path="/ws", **options):
     options.setdefault("headers", {"Authorization": f"Bearer {token()}"})
     return http.ws_connect(lab.url + path, **options)
@@ -140,7 +155,10 @@ def websocket(http, lab, path="/ws", **options):
 class Talk:
     """One ready connection of a client that keeps all it gets, as (text, object)."""
 
+    opened: ClassVar[list[Talk]] = []
+
     def __init__(self, ws, ready):
+        self.opened.append(self)
         self.ws = ws
         self.ready = ready
         self.got = []
@@ -202,7 +220,8 @@ class Deaf:
         self.stream = self.sock.makefile("rb")
         while self.stream.readline() != b"\r\n":
             pass
-        assert self.read()["type"] == "connection_ready"
+        self.ready = self.read()
+        assert self.ready["type"] == "connection_ready"
 
     def read(self):
         head = self.stream.read(2)
@@ -211,6 +230,10 @@ class Deaf:
         if size == 126:
             size = int.from_bytes(self.stream.read(2), "big")
         return json.loads(self.stream.read(size))
+
+    @property
+    def id(self):
+        return self.ready["connection_id"]
 
     def say(self, **message):
         body = json.dumps(message).encode()

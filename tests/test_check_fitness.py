@@ -89,8 +89,13 @@ def test_steal_pauses_and_losses(kind, row, fit):
     assert fit_of(story).fit == fit
 
 
-def herd(each_ms, n=50, stall=0.0):
-    story = Story({"users": {**LOAD, "expect": {"success": {"rate": "80%"}}}}).stage().fit()
+def timed(within="250ms"):
+    limit = {"phase": "connect", "quantile": "p50", "within": within}
+    return {"success": {"rate": "80%"}, "latency": [limit]}
+
+
+def herd(each_ms, n=50, stall=0.0, expect=None):
+    story = Story({"users": {**LOAD, "expect": expect or timed()}}).stage().fit()
     for _ in range(n):
         story.client(100, "good")
     order: dict[int, int] = {}
@@ -112,8 +117,16 @@ def test_a_herd_has_a_launch_spread_by_nature_and_a_stall_is_not_part_of_it():
     assert not fit_of(herd(1.0)).fit  # slower than four times what is known elsewhere
 
 
+def test_lateness_counts_by_the_shortest_time_that_is_judged():
+    assert fit_of(herd(0.2, stall=6, expect=timed("2s"))).fit
+    assert not fit_of(herd(0.2, stall=21, expect=timed("2s"))).fit
+    untimed = {"success": {"rate": "80%"}}
+    assert fit_of(herd(0.2, stall=40, expect=untimed)).fit  # ready within 5 s
+    assert not fit_of(herd(0.2, stall=60, expect=untimed)).fit
+
+
 def test_open_arrivals_that_pile_up_are_the_probes_fault():
-    story = Story({"users": {**LOAD, "expect": {"success": {"rate": "80%"}}}}).stage().fit()
+    story = Story({"users": {**LOAD, "expect": timed()}}).stage().fit()
     for k in range(100):
         session = story.client(100 + k, "good")
         story.rows = [

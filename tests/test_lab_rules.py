@@ -225,5 +225,5 @@ def test_a_bucket_lets_a_burst_pass_and_then_the_rate():
 def test_limits_are_read():
     assert parse_limit("50/60") == Limit(50, 60)
     for wrong in ("", "50", "0/5", "5/0", "a/b", "1/2/3", "-1/2", "1.5/2"):
-        with pytest.raises(ValueError, match="limit|from 1"):
+        with pytest.raises(ValueError, match=r"limit|from 1"):
             parse_limit(wrong)
