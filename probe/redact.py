@@ -55,13 +55,13 @@ def mask(data: bytes) -> bytes:
     return data.translate(_CLASSES)
 
 
-def _spellings(secret: bytes, *, parts: bool) -> set[bytes]:
+def _spellings(secret: bytes) -> set[bytes]:
     """How one secret may be written on a wire: plain, escaped, encoded.
 
-    With `parts` also inside of something longer that is encoded, such as user:password.
+    Also inside of something longer that is encoded, such as user:password.
     """
     forms = {secret, base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
-    for before in (1, 2) if parts else ():
+    for before in range(3):
         # The characters that hold bits of the secret alone: 6 bits each, 8 a byte.
         low, high = -(-8 * before // 6), 8 * (before + len(secret)) // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -77,6 +77,19 @@ def _spellings(secret: bytes, *, parts: bool) -> set[bytes]:
             for form in (escaped, escaped.replace("/", "\\/")):
                 forms.add(form.encode("utf-8", "surrogateescape"))
     return {form for form in forms if len(form) >= _SHORTEST_SECRET}
+
+
+def _spelled_out(secret: bytes) -> set[bytes]:
+    """The secret byte by byte: in hex, and all of it in JSON's escapes.
+
+    Masked as a whole only: two signs that are escaped are no stretch of a secret.
+    """
+    text = secret.decode("utf-8", "replace").encode("utf-16-be")
+    units = (text[at : at + 2].hex() for at in range(0, len(text), 2))
+    escaped = "".join(f"\\u{unit}" for unit in units)
+    upper = escaped.upper().replace("\\U", "\\u")
+    forms = (secret.hex(), secret.hex().upper(), escaped, upper)
+    return {form.encode() for form in forms if len(form) >= _SHIFTED_MIN}
 
 
 class Redactor:
@@ -106,11 +119,11 @@ class Redactor:
         """All spellings, longest first, and whether a block of k stands in one of them."""
         if self._known is not None:
             return self._known
-        parts = self._parent is None
-        forms = {form for secret in self._secrets for form in _spellings(secret, parts=parts)}
-        spellings = sorted(forms, key=lambda form: (-len(form), form))
+        forms = {form for secret in self._secrets for form in _spellings(secret)}
         # An identity's token is cut as it is, if at all; the run's keys in any spelling.
-        cut = self._secrets if self._parent is not None else spellings
+        cut = self._secrets if self._parent is not None else sorted(forms)
+        forms |= {form for secret in self._secrets for form in _spelled_out(secret)}
+        spellings = sorted(forms, key=lambda form: (-len(form), form))
         joined = b"\0".join(cut)
         known: Callable[[bytes], bool] = joined.__contains__
         if len(joined) > _SEARCHED_MAX:

@@ -194,6 +194,10 @@ CLASSES: dict[str, tuple[Callable[[], Story], str]] = {
         lambda: one("started:1", "tool:3", "thinking:2", "completed:4"),
         "thinking came after an event that it comes before in 1 of 1 run",
     ),
+    "delivery.numbers": (
+        lambda: one("started:1", "thinking:2", "tool:2", "completed:3"),
+        "tool (1) had the number of an event of another type: in 1 of 1 run (100 %)",
+    ),
     "delivery.late": (
         late,
         "completed came later than 10 s after the start of the run, the latest after 11 s",

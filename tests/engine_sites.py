@@ -90,8 +90,8 @@ def site_of(dialect=None, *, loop=None, keep=0):
     return site, rows
 
 
-def identity(user="probe-7", token="a-token-that-is-secret"):
-    return Identity(7, user, token, None, Redactor(token))
+def identity(user="probe-7", token="a-token-that-is-secret", index=7):
+    return Identity(index, user, token, None, Redactor(token))
 
 
 class Talk:
@@ -154,9 +154,11 @@ def talk(folder, serve, script, *, users=("probe-0",), dialect=None, within_s=20
                 )  # fmt: skip
                 part = part_of(group, site)
                 clients = [
-                    make_client(site, part, n, site.doors[0], identity(user), 0)
+                    make_client(site, part, n, site.doors[0], identity(user, index=n), 0)
                     for n, user in enumerate(users)
                 ]
+                for n, user in enumerate(users):
+                    site.everybody.add(identity(user, index=n))
                 async with asyncio.timeout(within_s):
                     await asyncio.gather(*(play(site, part, c, n) for n, c in enumerate(clients)))
         finally:

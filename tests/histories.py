@@ -261,6 +261,7 @@ class Story:
             "dropped_late": Outcome.EOF,
             "stopped": Outcome.CANCELLED,
             "timeout": Outcome.TIMEOUT,
+            "broken": Outcome.PROTOCOL_ERROR,
         }
         return self._end(session, op, ms + took + lasts, fates[way], Phase.OPEN, detail)
 

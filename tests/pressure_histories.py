@@ -178,6 +178,21 @@ def enlarged(*cases: tuple[int, str]) -> Story:
     return story
 
 
+def torn(story: Story, kind: Kind, count: int, **having: int) -> Story:
+    """The same whose journal dropped the first `count` rows of one kind (and these fields)."""
+    places = {"flag": 4, "a": 5, "b": 6}
+    gone = [
+        row
+        for row in story.rows
+        if row[3] == kind and all(row[places[name]] == value for name, value in having.items())
+    ][:count]
+    assert len(gone) == count
+    for row in gone:
+        story.rows.remove(row)
+    story.row(60, Kind.GAP, a=count, b=ns(60))
+    return story
+
+
 def pinged(*answers: float | None, lasts: float = 20_000, way: str = "good", n: int = 3) -> Story:
     """`n` clients that ping once a second; each answer is so many ms later, or never."""
     story = strained({"pings": True})
@@ -290,6 +305,10 @@ STORIES: dict[str, tuple[Story, str]] = {
     "session.dropped": (
         stayed("dropped_late", lasts=500, midrun=True),
         "1 of 40 connections lost TCP without a Close",
+    ),
+    "session.protocol": (
+        stayed("broken", lasts=500, midrun=True, detail="invalid UTF-8"),
+        "1 of 40 connections was broken off by what the service sent (invalid UTF-8), unasked",
     ),
     "ping.unanswered": (pinged(1, None, 2), "3 of 9 pings on 3 connections got no pong"),
     "pressure.queue_small": (

@@ -521,6 +521,7 @@ def test_missing_events_prove_nothing_where_rows_of_ours_were_lost():
         story = CLASSES[code][0]()
         story.row(50, Kind.GAP, a=12)
         assert judged(story).verdict is Outcome.INCONCLUSIVE
+        assert codes(story) == []
     story = CLASSES["delivery.duplicated"][0]()
     story.row(50, Kind.GAP, a=12)
     assert judged(story).verdict is Outcome.FAIL
@@ -660,7 +661,7 @@ def test_delivery_without_a_run_is_not_measured():
     client = story.open(100)
     story.close(client, 200)
     checks = checks_of(story)
-    assert len(checks) == 11
+    assert len(checks) == 12
     left = {name for name, check in checks.items() if check.verdict is not Outcome.INCONCLUSIVE}
     assert left == {"users.contract"}
 
@@ -671,3 +672,137 @@ def test_a_stage_that_did_not_run_names_all_that_it_was_held_to():
     theirs = checks_of(skipped)
     assert set(theirs) == set(checks_of(clean()))
     assert {check.verdict for check in theirs.values()} == {Outcome.SKIPPED}
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("events", "size", "words", "lost"),
+    [
+        (("started", "thinking", "tool", "completed"), 1, "had no number of 1 or more", {}),
+        (("started:-1", "thinking:2", "tool:3", "completed:4"), 1, "started (1) had no", {}),
+        (("started:0", "thinking:1", "tool:2", "completed:3"), 1, "started (1) had no", {}),
+        (
+            ("started:5", "thinking:6", "tool:7", "completed:8"), 1,
+            "started (1) began its run with another number than 1", {},
+        ),
+        (("started:1", "thinking:2", "tool:2", "completed:3"), 1, "tool (1) had the number of", {}),
+        (
+            ("started:1", "thinking:2", "tool:4", "completed:4"), 2,
+            "completed (1) had the number of", {"thinking": 1},
+        ),
+        (
+            ("started:1", "thinking:2", "tool:3", "completed:2147483647"), 1,
+            "completed (1) had a number far beyond", {},
+        ),
+    ],
+)  # fmt: skip
+def test_numbers_are_held_to_what_is_promised_and_make_no_losses(events, size, words, lost):
+    story = one(*events, size=size)
+    found = {each.code: each for each in judged(story).findings}
+    assert set(found) == {"delivery.numbers"} | ({"delivery.lost"} if lost else set())
+    assert words in found["delivery.numbers"].message
+    assert verdict(story, "delivery.numbered") is Outcome.FAIL
+    types = judged(story).summary["delivery"]["users"]["types"]
+    assert {name: row["lost"] for name, row in types.items() if row["lost"]} == lost
+    bare = one(*events, dialect=BARE)  # where they are not promised they need not count
+    assert not any("delivery.num" in name for name in checks_of(bare))
+
+
+def test_types_are_in_order_whatever_their_numbers_say():
+    story = one("started:1", "tool:2", "thinking:3", "completed:4")
+    assert codes(story) == ["delivery.reordered"]
+    assert totals(story) == {"delivered": 4, "reordered": 1}
+    story = one("started:1", "tool:3", "thinking:2", "completed:4")  # by both, and once
+    assert totals(story) == {"delivered": 4, "reordered": 1}
+
+
+def test_which_of_a_repeated_event_it_is_only_its_number_tells():
+    story = one("started", "thinking", "thinking", "tool", "completed", size=2, dialect=BARE)
+    message = checks_of(story)["users.delivery.once"].message
+    assert message.startswith("0 of 3 events, ")
+    assert message.endswith("; of 2 repeated events without a number it cannot be told")
+
+
+@pytest.mark.parametrize("width", [130, 300])
+def test_a_run_may_have_many_types(width):
+    names = [f"e{k}" for k in range(width)]
+    dialect = BARE | {"run": {"start": "{run}", "events": names, "within": "10s", "quiet": "5s"}}
+    assert codes(one(*names, dialect=dialect)) == []
+    assert codes(one(*names[:65], *names[66:], dialect=dialect)) == ["delivery.lost"]
+
+
+# Refused runs.
+
+
+def test_runs_that_were_refused_are_told_and_not_complete_once_they_had_begun():
+    story = story_of({"delivery": {"unknown": "60%"}, "runs": {"rate": "1%"}})
+    for n in range(6):
+        client = story.open(100 + n)
+        if n < 3:
+            whole(story, client, 200 + n * 10)
+        else:
+            events = WHOLE[:2] if n < 5 else ()
+            story.run(client, 200 + n * 10, *events, end=Run.REFUSED)
+            story.settle(client, 20_000 + n)
+        story.close(client, 20_100 + n)
+    assert codes(story) == []
+    told = "1 run was refused and left out; 2 runs were refused after events had come"
+    checks = checks_of(story)
+    for name in ("complete", "ends"):
+        assert told in checks[f"users.delivery.{name}"].message
+    runs = checks["users.runs"]
+    assert told in runs.message
+    assert "3 of 5 sessions" in runs.message
+    assert "(3 of 5 runs)" in runs.message
+    assert "of 2 sessions it is not known" in runs.message
+    assert totals(story)["unknown"] == 4
+    assert codes(one(*WHOLE[:2], end=Run.REFUSED)) == []  # the session was not over before
+    # What came behind a hole came, whatever was said later.
+    story = one("started:1", "tool:3", end=Run.REFUSED)
+    assert codes(story) == ["delivery.lost"]
+
+
+# Events that name no run.
+
+
+def test_an_event_without_the_id_that_others_of_its_type_carry_is_unexpected():
+    story = story_of()
+    client = story.open(100)
+    whole(story, client, 200)
+    story.got(client, 240, "thinking")
+    story.got(client, 241, "note")  # no event of a run
+    story.close(client, 1000)
+    (only,) = judged(story).findings
+    assert only.code == "delivery.unexpected"
+    assert only.message.startswith("thinking (1) came without the id of a run")
+    assert only.cause == CATALOGUE["delivery.unexpected"].causes["nameless"]
+    assert only.count == 1
+    story = story_of()  # of this type none carries one
+    client = story.open(100)
+    key = story.run(client, 200, "started:1", "tool:3", "completed:4", end=0)
+    story.got(client, 240, "thinking")
+    story.over(client, 250, key)
+    story.close(client, 1000)
+    assert "delivery.unexpected" not in codes(story)
+
+
+# Contract.
+
+
+def test_odd_messages_of_one_chunk_are_counted_each():
+    story = story_of(CONTRACT)
+    client = story.open(100)
+    key = story.begin(client, 200, size=3)
+    story.got(client, 201, "started", key, 1)
+    for n in range(3):
+        story.got(client, 202, "thinking", key, n + 2)
+        story.odd(client, 202, Odd.MISSING, "thinking", "thought: missing")
+    story.odd(client, 202, Odd.TYPE, "thinking", "thought: a number")  # the third, once more
+    story.got(client, 203, "tool", key, 5)
+    story.got(client, 204, "completed", key, 6)
+    story.over(client, 204, key)
+    story.settle(client, 300)
+    story.close(client, 400)
+    assert checks_of(story)["users.contract"].message.startswith("3 of 7 messages were not")

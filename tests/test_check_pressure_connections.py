@@ -5,6 +5,7 @@ import pytest
 from probe.check.judge import judge
 from probe.check.verdict import Outcome
 from probe.history.records import Kind, Run
+from probe.history.records import Outcome as Ended
 from tests.histories import LOAD, RESTART, Story
 from tests.pressure_histories import (
     DIALECT,
@@ -16,6 +17,7 @@ from tests.pressure_histories import (
     run,
     stayed,
     strained,
+    torn,
 )
 
 
@@ -135,6 +137,64 @@ def test_connections_that_fall_silent_are_told():
     assert "13 clients went with it" in found["service.gone"].message
 
 
+def fell_silent(n=6, *, asked=True, deaf=False):
+    """Clients whose service goes mute after 301 ms; each gives up its run, asks, and closes."""
+    story = strained({"stays": True})
+    if deaf:  # one whose Close was not answered either, while the others were served
+        first = story.open(50)
+        story.row(80, Kind.CLOSE, first.session, 0, 0, 1000)
+        story._over(first, 5080, Ended.TIMEOUT)
+    for k in range(n):
+        client = story.open(100 + k)
+        story.run(client, 200 + k, "started", "thinking", "completed", size=1)
+        if asked:
+            story.settle(client, 500 + k, answered=None)
+        story.row(40_000, Kind.CLOSE, client.session, 0, 0, 1000)
+        story._over(client, 55_000 + k, Ended.TIMEOUT)
+    return story
+
+
+def test_all_that_fall_silent_without_a_further_try_are_told_too():
+    check, found = judged(fell_silent(), "service")
+    assert check.verdict is Outcome.FAIL
+    assert "fell silent 208 ms after the stage began" in check.message
+    assert "on any of 6 open connections, not even an answer to our Close" in check.message
+    assert found["service.gone"].count == 6
+    assert found["service.gone"].witness
+
+
+@pytest.mark.parametrize(
+    ("story", "verdict"),
+    [
+        (fell_silent(1), Outcome.INCONCLUSIVE),
+        (fell_silent(asked=False), Outcome.INCONCLUSIVE),  # only the Close was not answered
+        (fell_silent(asked=False, deaf=True), Outcome.PASS),  # as ever with this service
+    ],
+)
+def test_a_close_without_an_answer_is_no_sign_of_life(story, verdict):
+    check, found = judged(story, "service")
+    assert (check.verdict, found) == (verdict, {}), check.message
+
+
+def test_rows_that_the_journal_dropped_may_have_been_signs_of_life():
+    for story in (outage(), fell_silent()):
+        story.row(500, Kind.GAP, a=3)
+        check, found = judged(story, "service")
+        assert (check.verdict, found) == (Outcome.INCONCLUSIVE, {})
+        assert "3 rows of the journal were lost" in check.message
+
+
+def test_who_breaks_the_protocol_is_there_and_has_ended_the_connection():
+    story = stayed("broken", "closed_late", lasts=500, detail="reserved bits set")
+    check, found = judged(story, "stays")
+    assert "1 by a Close, 0 by a drop of TCP, 1 by what broke the protocol" in check.message
+    assert "(reserved bits set)" in found["session.protocol"].message
+    story = strained({"stays": True})
+    for k in range(6):
+        story.client(100 + k, "broken", lasts=500)
+    assert judged(story, "service")[0].verdict is Outcome.PASS
+
+
 def test_it_is_told_before_what_follows_from_it():
     stages = {"users": {**LOAD, "expect": {"definite": True, "success": {"rate": "90%"}}}}
     story = Story(stages, dialect=DIALECT).stage().fit()
@@ -202,6 +262,14 @@ def test_an_end_that_was_not_recorded_leaves_it_open():
     assert "of 1 connection no end was recorded" in check.message
 
 
+def test_what_has_not_ended_lasted_until_the_last_that_came():
+    story = strained({"stays": True})
+    client = story.open(100)
+    story.got(client, 1100, "pong")
+    check, _ = judged(story, "stays")
+    assert "the longest lasted 1 s" in check.message
+
+
 def test_a_run_that_was_over_before_was_not_under_way():
     story = strained({"stays": True})
     session = story.client(100, "dropped_late", lasts=1500)
@@ -252,6 +320,22 @@ def test_a_ping_is_answered_on_its_own_connection_by_its_own_token():
     check, found = judged(story, "pings")
     assert check.verdict is Outcome.FAIL
     assert found["ping.unanswered"].count == 1
+
+
+def test_only_a_pong_behind_its_ping_answers_it():
+    for at, verdict in ((950, Outcome.FAIL), (1050, Outcome.PASS)):
+        story = strained({"pings": True})
+        session = story.client(100, "good", lasts=20_000)
+        story.row(at, Kind.PONG, session, 0, b=1)
+        story.row(1000, Kind.PING, session, 0, b=1)
+        check, _ = judged(story, "pings")
+        assert check.verdict is verdict, check.message
+
+
+def test_a_pong_may_be_what_the_journal_dropped():
+    check, found = judged(torn(pinged(1, 1, lasts=20_000), Kind.PONG, 1), "pings")
+    assert (check.verdict, found) == (Outcome.INCONCLUSIVE, {})
+    assert "of 1 ping it is not known; but 1 row of the journal" in check.message
 
 
 def test_what_we_do_not_read_is_not_held_against_the_service():

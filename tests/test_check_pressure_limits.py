@@ -6,6 +6,7 @@ from probe.check.judge import judge
 from probe.check.verdict import Outcome
 from probe.history.records import Kind, Run, run_key
 from tests.pressure_histories import (
+    FLOOD_FROM,
     KIB,
     enlarged,
     flood,
@@ -17,6 +18,7 @@ from tests.pressure_histories import (
     squeeze,
     squeezed,
     strained,
+    torn,
 )
 
 
@@ -318,3 +320,34 @@ def test_without_a_promise_nothing_is_judged():
     large(story, session, 1000, 32 * KIB, back=None)
     check, found, _ = judged(story, "large")
     assert (check.verdict, found) == (Outcome.INCONCLUSIVE, {})
+
+
+# Rows that the journal dropped.
+
+
+def test_what_the_journal_dropped_was_lost_by_nobody_else():
+    thinking = squeezed(50).dialect.types.index("thinking") + 1
+    story = torn(squeezed(50, 60, 95), Kind.GOT, 10, flag=thinking)
+    for what in ("pressure.step", "pressure.told"):
+        check, found, _ = judged(story, what)
+        assert (check.verdict, found) == (Outcome.INCONCLUSIVE, {}), check.message
+        assert "of the journal were lost" in check.message
+
+
+@pytest.mark.parametrize("number", [FLOOD_FROM + 3, 1])
+def test_an_answer_that_the_journal_dropped_was_no_silence(number):
+    story = torn(flooded(again=True, others=5), Kind.SENTINEL, 1, flag=1, b=number)
+    for what in ("told", "per_user", "passes"):
+        check, found, _ = judged(story, f"rate_limit.{what}")
+        assert (check.verdict, found) == (Outcome.INCONCLUSIVE, {}), check.message
+    # What somebody was told stays told.
+    story = torn(flooded(hit=True), Kind.SENTINEL, 1, flag=1, b=FLOOD_FROM)
+    check, found, _ = judged(story, "rate_limit.per_user")
+    assert (check.verdict, set(found)) == (Outcome.FAIL, {"rate_limit.global"})
+
+
+def test_a_large_message_whose_answer_the_journal_dropped_is_unknown():
+    story = torn(enlarged((KIB, "taken"), (32 * KIB, "taken")), Kind.SENTINEL, 1, flag=1)
+    check, found, _ = judged(story, "large")
+    assert (check.verdict, found) == (Outcome.INCONCLUSIVE, {})
+    assert "of 1 message it is not known" in check.message

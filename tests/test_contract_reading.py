@@ -72,7 +72,7 @@ ALL_WAYS = [ANY_TYPE, BY_TYPE, LONG_WAY]
         (FLAT, {"type": 7, "run_id": 7}, (0, "7")),
         (FLAT, {"type": "started", "run_id": None}, (2, None)),
         (FLAT, {"type": "started", "run_id": True}, (2, None)),
-        (FLAT, {"type": "started", "run_id": 10**4000}, (2, None)),
+        (FLAT, {"type": "started", "run_id": -(10**4000)}, (2, str(-(10**4000)))),
         (FLAT, {"type": ["started"], "run_id": {"a": 1}}, (0, None)),
         (FLAT, {"payload": {"type": "started"}}, (0, None)),
         (NESTED, {"head": {"type": "started"}, "body": {"run": {"id": "r"}}}, (2, "r")),

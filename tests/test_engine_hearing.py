@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+import jwt
 import pytest
 
 from probe.engine.client import Client
 from probe.engine.runs import Runs
-from probe.history.records import Kind, Odd, Run, run_key
+from probe.history.records import Kind, Odd, Outcome, Phase, Run, identity_mark, run_key
+from probe.wire.ends import End
 from tests.engine_sites import (
     ERROR,
     HELLO,
@@ -114,12 +116,91 @@ def test_ids_of_another_session_elsewhere_in_the_bytes_are_foreign():
     assert rows[1] == (Kind.FOREIGN, 0, A, run_key(3, 21))
 
 
+@pytest.mark.parametrize("run", ["probe-{}", "probe-{}-3"])
+def test_a_part_of_an_id_hides_no_whole_one(run):
+    heard = Heard()
+    theirs = heard.id_of(3, 2)
+    rows = heard.hear("x", run.format(heard.site.nonce[6:]), note=theirs)
+    assert rows[:2] == [(Kind.GOT, 0, 0, -2), (Kind.FOREIGN, 0, 0, run_key(3, 2))]
+
+
+def test_the_escapes_of_json_hide_no_id():
+    heard = Heard()
+    theirs = heard.id_of(3, 2)
+    for hidden in (
+        "".join(f"\\u{ord(sign):04x}" for sign in theirs),
+        theirs.replace("p", "\\u0070", 1),
+        theirs.replace("-", "\\u002D"),
+        theirs.replace("3", "\\u0033"),
+    ):
+        rows = heard.bytes(b'{"type":"x","note":"%s"}' % hidden.encode())
+        assert rows[1] == (Kind.FOREIGN, 0, 0, run_key(3, 2))
+    mine = heard.ids[0].replace("p", "\\u0070", 1)
+    assert len(heard.bytes(b'{"type":"a","run_id":"%s"}' % mine.encode())) == 1
+
+
+def test_an_id_in_the_reason_of_a_close_is_told_behind_the_end():
+    heard = Heard()
+    reason = f"{heard.ids[0]} {heard.id_of(3, 2)}".encode()
+    heard.client.ended(9, End(Outcome.CLOSED, Phase.READY, 4000, reason))
+    assert heard.rows.of(Kind.FOREIGN) == [(0, 0, run_key(3, 2))]
+
+
+def test_the_whole_token_of_another_is_foreign():
+    heard = Heard()
+    mine, theirs = (jwt.encode({"sub": f"probe-{n}"}, "k" * 32) for n in (7, 8))
+    for index, token in ((7, mine), (8, theirs)):
+        heard.site.everybody.add(identity(f"probe-{index}", token, index))
+    assert len(heard.hear("x", note=mine)) == 1
+    assert heard.hear("x", note=f"Bearer {theirs}")[1] == (Kind.FOREIGN, 2, 0, identity_mark(8))
+    escaped = "".join(f"\\u{ord(sign):04x}" for sign in theirs).encode()
+    assert heard.bytes(b'{"type":"x","note":"%s"}' % escaped)[1][:2] == (Kind.FOREIGN, 2)
+    assert len(heard.hear("x", note=theirs[:-1])) == 1  # nobody could use it
+
+
+@pytest.mark.parametrize("cut", [30, 60, -43, -30])
+def test_the_end_of_anothers_token_is_masked_where_it_is_kept(cut):
+    heard = Heard(contract=CONTRACT)
+    token = jwt.encode({"sub": "probe-8", "jti": "0123456789abcdef"}, "k" * 32)
+    heard.site.everybody.add(identity("probe-8", token, 8))
+    heard.hear("other", note=f"{heard.id_of(8, 0)} {token[cut:]}")
+    heard.hear(C, heard.ids[0], thread=f"{token[cut:]}")
+    heard.hear(C, heard.ids[0], thread="another")
+    said = b"".join(heard.rows.kept) + "".join(heard.rows.words).encode()
+    assert heard.id_of(8, 0).encode() in said
+    tail = token[cut:].encode()
+    assert not any(tail[at : at + 11] in said for at in range(len(tail) - 10))
+
+
+def test_a_run_id_of_any_size_and_none_at_all():
+    heard = Heard()
+    assert heard.hear(A, 2**80) == [(Kind.GOT, A, 0, -2)]
+    assert heard.hear(A) == [(Kind.GOT, A, 0, -1)]
+
+
+def test_a_name_that_nobody_has_may_be_the_services_own():
+    heard = Heard(runs=3)
+    first, second, third = heard.ids
+    for run in (first, second):
+        assert len(heard.hear(A, run, user="0b1c-uuid")) == 1
+    heard.hear(B, first, user="0b1c-other")
+    assert heard.rows.told() == [(Odd.IDS, B, "user: '0b1c-other', before '0b1c-uuid'")]
+    # One that calls users as we do has no reason to call this one otherwise.
+    heard.hear(HELLO, user="probe-7")
+    heard.hear(A, third, user="0b1c-uuid")
+    assert heard.rows.told()[1:] == [(Odd.IDS, A, "user: '0b1c-uuid', before 'probe-7'")]
+    assert not heard.rows.of(Kind.FOREIGN)
+
+
 def test_another_user_is_foreign_where_the_user_is_known():
     heard = Heard()
+    heard.site.everybody.add(identity("probe-8", index=8))
     rows = heard.hear(A, heard.ids[0], user="probe-8")
-    assert rows[1] == (Kind.FOREIGN, 1, A, -1)
+    assert rows[1] == (Kind.FOREIGN, 1, A, identity_mark(8))
+    assert identity_mark(identity_mark(8)) == 8
     assert heard.hear(HELLO, user="probe-7")[1:] == [(Kind.READY, 0, 0, 0)]
     nameless = Heard(user="")
+    nameless.site.everybody.add(identity("anybody", index=8))
     assert len(nameless.hear(A, nameless.ids[0], user="anybody")) == 1
 
 
@@ -190,7 +271,7 @@ def test_too_many_different_words_are_cut_to_the_place():
     assert rows.words[-1] == "c.result"
 
 
-def test_an_error_or_a_limit_refuses_the_run_that_it_names_or_the_only_one():
+def test_an_error_or_a_limit_refuses_the_run_that_it_names():
     heard = Heard(runs=2)
     first, second = heard.ids
     heard.hear(LIMITED)  # which one?
@@ -198,9 +279,30 @@ def test_an_error_or_a_limit_refuses_the_run_that_it_names_or_the_only_one():
     assert len(heard.runs.pending) == 2
     assert heard.hear(ERROR, second)[1:] == [(Kind.RUN, Run.REFUSED, 0, run_key(7, 1))]
     assert heard.hear(ERROR, second)[1:] == []
-    assert heard.hear(LIMITED)[1:] == [(Kind.RUN, Run.REFUSED, 0, run_key(7, 0))]
+    assert heard.hear(ERROR, first)[1:] == [(Kind.RUN, Run.REFUSED, 0, run_key(7, 0))]
     assert heard.runs.refused == 2
     assert heard.hear(C, first)[1:] == []  # it came all the same: a row, and nothing else
+
+
+@pytest.mark.parametrize("kind", [ERROR, LIMITED])
+def test_an_error_that_names_no_run_means_the_only_one_if_silence_follows(kind):
+    heard = Heard()
+    (run,) = heard.runs.pending.values()
+    hopeless = heard.runs.hopeless_ns()
+    for named in (heard.id_of(3, 2), "some other id"):
+        heard.hear(kind, named)
+        assert not run.doubted_ns
+    assert len(heard.hear(kind, t=7)) == 1
+    rule = heard.site.dialect.run
+    assert rule is not None
+    assert heard.runs.hopeless_ns() == 7 + rule.quiet < hopeless
+    # What goes on was not meant.
+    heard.hear(A, heard.ids[0], t=8)
+    assert heard.runs.hopeless_ns() == hopeless
+    heard.hear(kind, t=9)
+    heard.runs.give_up(10, 0)
+    assert heard.rows.of(Kind.RUN) == [(Run.REFUSED, 1, run_key(7, 0))]
+    assert (heard.runs.refused, heard.runs.hung) == (1, 0)
 
 
 def test_the_answer_of_a_sentinel_that_was_sent():
@@ -228,8 +330,7 @@ def test_the_ends_of_an_attempt_tell_its_traffic():
     heard.hear("x")
     heard.hear("x", opcode=BINARY)
     heard.rows.clear()
-    end: Any = None
-    heard.client.ended(9, end)
+    heard.client.ended(9, End(Outcome.NORMAL, Phase.READY))
     assert [row[3:] for row in heard.rows] == [
         (Kind.TRAFFIC, 0, 0, 0), (Kind.TRAFFIC, 1, 2, 2 * size),
     ]  # fmt: skip

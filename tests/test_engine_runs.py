@@ -67,6 +67,21 @@ def test_refused_given_up_and_cut_off():
     assert (state.hung, state.refused) == (1, 1)
 
 
+def test_of_a_run_without_a_name_an_unknown_id_may_be_the_name():
+    state, rows, _ = runs(run=NAMED_BY_SERVICE)
+    run, _ = state.begin(1, 0)
+    state.doubt(2, named=True)
+    assert run.doubted_ns == 2
+    state.named("x1", A)
+    state.event(3, run, A, 0)
+    state.doubt(4, named=True)
+    assert not run.doubted_ns
+    state.begin(5, 0)
+    state.doubt(6, named=False)  # which of the two?
+    state.give_up(7, 0)
+    assert ends(rows) == [(Run.GIVEN_UP, 1, 0), (Run.GIVEN_UP, 0, 1)]
+
+
 def test_only_what_was_pending_when_the_connection_went_has_a_gap():
     state, _, _ = runs()
     done, _ = state.begin(1, 0)

@@ -123,11 +123,27 @@ def test_encodings_of_a_secret_are_masked(secret, encode):
 @pytest.mark.parametrize("before", range(7))
 def test_a_secret_within_something_that_is_encoded_is_masked(secret, before):
     whole = base64.b64encode(f"{'u' * before}:{secret}:{'t' * before}".encode()).decode()
-    out = Redactor(secret).text(f"Basic {whole}")
+    for redactor in (Redactor(secret), Redactor(secret, parent=Redactor())):
+        gone_within(redactor, secret, whole)
+
+
+def gone_within(redactor, secret, whole):
+    out = redactor.text(f"Basic {whole}")
     left = out.removeprefix("Basic ")
     decoded = base64.b64decode(left + "=" * (-len(left) % 4))
     for piece in stretches(secret.encode()):
         assert piece not in decoded
+
+
+@pytest.mark.parametrize("secret", [RUN_KEY, AWKWARD])
+@pytest.mark.parametrize("upper", [False, True])
+def test_a_secret_byte_by_byte_is_masked(secret, upper):
+    units = secret.encode("utf-16-be").hex()
+    escaped = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    for written in (secret.encode().hex(), escaped):
+        form = written.upper().replace("\\U", "\\u") if upper else written
+        for redactor in (Redactor(secret), Redactor(secret, parent=Redactor())):
+            assert redactor.text(f"<{form}>") == f"<{mask(form.encode()).decode()}>"
 
 
 @pytest.mark.parametrize("secret", ["abc", "abcd", "s3cret", "0123456789"])

@@ -9,7 +9,7 @@ import websockets
 
 from probe.engine import steps
 from probe.history.columns import History
-from probe.history.records import Kind, Outcome, Put, Run
+from probe.history.records import Kind, Outcome, Put, Run, identity_mark
 from tests.engine_sites import HELLO, LIMITED, RUN, TOLD, A, B, C, Talk, spoken, talk
 
 MS = 1_000_000
@@ -536,5 +536,5 @@ def test_another_session_of_the_same_user_and_a_leak_to_another(tmp_path):
         keys = {row[3] for row in heard.of(Kind.GOT, session) if row[1] == A}
         assert keys == {0, 1 << 32}
     assert not heard.of(Kind.FOREIGN, 0)
-    assert heard.of(Kind.FOREIGN, 1) == [(0, 1, A, -1)] * 2
+    assert heard.of(Kind.FOREIGN, 1) == [(0, 1, A, identity_mark(0))] * 2
     assert heard.history.of(Kind.KEPT)["session"].tolist() == [1, 1]

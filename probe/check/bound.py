@@ -8,7 +8,7 @@ prints the bound. Nothing measured is INCONCLUSIVE with n = 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.check.verdict import Check, Evidence, Finding, Outcome
@@ -70,12 +70,9 @@ def absence(
     `units` are the independent ones among the n, where there are fewer. `missing`: a case
     is something that did not come, which rows lost by the journal would also make.
     """
-    lost, units = view.history.lost, n if units is None else units
+    units = n if units is None else units
     verdict = Outcome.FAIL if bad else Outcome.PASS
-    if lost and (missing or not bad):
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(lost, 'row')} of the journal were lost"
-    return Check(
+    check = Check(
         id=f"{view.name}.{what}",
         stage=view.name,
         required=required,
@@ -90,6 +87,16 @@ def absence(
         smallest=smallest(units, noun),
         control=control,
     )
+    return withheld(view, check) if missing or not bad else check
+
+
+def withheld(view: StageView, check: Check) -> Check:
+    """The same, left open where the journal dropped rows: for what rests on something missing."""
+    lost = view.history.lost
+    if not lost or check.verdict not in (Outcome.PASS, Outcome.FAIL):
+        return check
+    message = f"{check.message}; but {counted(lost, 'row')} of the journal were lost"
+    return replace(check, verdict=Outcome.INCONCLUSIVE, message=message)
 
 
 def rate_check(

@@ -23,9 +23,8 @@ from probe.history.records import Kind
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
-    from probe.check.verdict import Check
     from probe.check.delivery.units import Units
-    from probe.check.verdict import Finding
+    from probe.check.verdict import Check, Finding
     from probe.check.view import StageView
     from probe.history.columns import Rows
 
@@ -48,6 +47,8 @@ def broadcast(view: StageView, units: Units | None) -> Part:
         part.checks.append(unmeasured(view, "broadcast", "absence", why))
         return part
     missed = _missed(units, run, session)
+    if view.history.lost:  # they may have come, and their rows are what was lost
+        missed = np.zeros_like(missed)
     n, bad = len(run), int((missed > 0).sum())
     message = f"{of(bad, n, 'recipient')}"
     message += f", {at_most(zero_bound(n))}," if not bad else ""

@@ -3,7 +3,8 @@
 The rule: a bystander is a client of another user that flooded nothing and that sent a sentinel
 or began a run while a limit was met, or within two seconds after. It is hit if it was told to be
 over a limit then, if a sentinel of it had no answer though its connection lived on, or if a run
-of it was refused or nothing ever came of it.
+of it was refused or nothing ever came of it. Where the journal dropped rows only what was told
+counts.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def meanwhile(
     told = got[np.isin(got["flag"], refusing) & _during(got["t"], times)]
     # A run that began and then hung has met no limit.
     mute = (runs["outcome"] == Run.GIVEN_UP) & ~np.isin(runs["key"], got["b"])
+    mute &= not view.history.lost
     broken = mute | (runs["outcome"] == Run.REFUSED)
     return Meanwhile(
         _who(runs["session"], sent["session"], told["session"]),
@@ -90,7 +92,7 @@ def _unanswered(view: StageView, sent: Rows, back: Rows) -> Mask:
     answered = np.isin(which[: len(sent)], which[len(sent) :])
     attempts = view.attempts
     at, found = place(connection(attempts, "attempt"), connection(sent))
-    if not len(attempts):
+    if not len(attempts) or view.history.lost:
         return np.zeros(len(sent), dtype=np.bool_)
     lived = lived_until(view, attempts)[at] - sent["t"] >= _LIVED_NS
     return np.asarray(found & lived & ~answered)

@@ -15,6 +15,7 @@ import numpy as np
 from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.lines import type_words
+from probe.check.rows import among
 from probe.check.witness import message_witness, picked
 from probe.check.words import at_most, counted, escaped, of, percent, were
 from probe.history.records import Kind, Odd
@@ -55,12 +56,21 @@ def contract(view: StageView) -> Part:
     if not n:
         part.checks.append(unmeasured(view, WHAT, "absence", "no message came"))
         return part
-    bad = len(np.unique(odd[["session", "op", "t", "a"]])) if len(odd) else 0
+    bad = _messages(view, odd)
     message = f"{of(bad, n, 'message')}" + (f", {at_most(zero_bound(n))}," if not bad else "")
     message += f" {were(bad)} not as the dialect says"
     part.checks.append(absence(view, WHAT, message, "message", bad=bad, n=n))
     part.findings += _findings(view, got, odd)
     return part
+
+
+def _messages(view: StageView, odd: Rows) -> int:
+    """How many messages were odd: what was odd about one follows its own row."""
+    rows = view.history.rows
+    few = rows[np.isin(rows["kind"], (Kind.GOT, Kind.ODD)) & among(rows["session"], odd["session"])]
+    few = few[np.argsort(few["session"], kind="stable")]
+    message = np.cumsum(few["kind"] == Kind.GOT)
+    return len(np.unique(message[few["kind"] == Kind.ODD]))
 
 
 def _findings(view: StageView, got: Rows, odd: Rows) -> list[Finding]:

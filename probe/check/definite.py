@@ -21,8 +21,7 @@ from probe.history.records import Phase
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
-    from probe.check.verdict import Check
-    from probe.check.verdict import Finding
+    from probe.check.verdict import Check, Finding
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
 
@@ -55,13 +54,20 @@ def definite(view: StageView) -> Part:
     if len(closed):
         part.findings.append(_closed(view, closed, n))
     for code, what, mask, words in (
-        ("connect.accepted_then_silent", "silence", late, "got a 101 and then nothing for"),
+        ("connect.accepted_then_silent", "silence", late, _never_ready(view, rows[late])),
         ("connect.no_answer", "silence", no_answer(rows), "got no answer at all for"),
         ("connect.dropped", "dropped", dropped(rows), "got no HTTP answer but a drop of TCP after"),
     ):
         if mask.any():
             part.findings.append(_timed(view, code, what, rows[mask], n, words))
     return part
+
+
+def _never_ready(view: StageView, rows: Rows) -> str:
+    event = view.resolved.dialect.ready.event
+    if event is not None and (rows["first"] > 0).any():
+        return f"got a 101 and messages, but no {event}, for"
+    return "got a 101 and then nothing for"
 
 
 def no_answer(rows: Rows) -> Mask:

@@ -53,6 +53,15 @@ DELIVERY: Final[Mapping[str, Entry]] = {
         {"": "events of one run are sent by more than one task, without an order"},
         _METHODS,
     ),
+    "delivery.numbers": Entry(
+        "major",
+        "absence",
+        {
+            "": "events of one run are numbered by more than one counter, or by one that is not "
+            "the run's own, or not at all"
+        },
+        _METHODS,
+    ),
     "delivery.late": Entry(
         "major",
         "absence",
@@ -64,6 +73,8 @@ DELIVERY: Final[Mapping[str, Entry]] = {
         "absence",
         {
             "": "the run goes on in the background after it has told its end",
+            "nameless": "an event is sent from where the run is not known: no client can tell "
+            "what it belongs to",
             "stranger": "events are sent to more connections than the one that asked for them",
         },
         _METHODS,

@@ -60,6 +60,17 @@ PRESSURE: Final[Mapping[str, Entry]] = {
         },
         _STAYS,
     ),
+    "session.protocol": Entry(
+        "critical",
+        "witness",
+        {
+            "": "the service sends frames that no client may read: text that is not UTF-8, bits "
+            "or codes that nobody agreed on, or a message without end",
+            "midrun": "what a run sends breaks the protocol: text that is not UTF-8, or frames "
+            "that two tasks write at once",
+        },
+        "RFC 6455 sections 5.1, 5.2, 5.4, 8.1 and 10.4",
+    ),
     "ping.unanswered": Entry(
         "major",
         "witness",

@@ -1,7 +1,9 @@
-"""Isolation: nobody gets anything of another user, wherever in a message it stands.
+"""Isolation: nobody gets anything of another user, as far as it is written out.
 
 The rule (docs/methods.md, Delivery): every run id names the session that began the run, so
-that a copy of it tells its user; where the dialect has a path for the user, so does that.
+that a copy of it in a message, or in the reason of a Close, tells its user; so does a whole
+token, and the user's field where the dialect has one. Where the service names the runs, ids
+are looked at in their own place only, and one that no session knows may be anybody's.
 One case fails the run, also where nobody asked and on a probe that was unfit. A PASS needs
 two users, and own events that were told by their ids: that shows that others' would be.
 """
@@ -18,7 +20,7 @@ from probe.check.delivery.receipts import identities
 from probe.check.lines import type_words
 from probe.check.witness import message_witness, run_witness
 from probe.check.words import at_most, counted, of, were
-from probe.history.records import Kind
+from probe.history.records import Kind, identity_mark
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from probe.history.columns import Rows
 
 WHAT: Final = "isolation"
-_USER: Final = 1  # FOREIGN.flag
+_RUN, _TOKEN = 0, 2  # FOREIGN.flag; 1 is the user's field
+_RECEIVED: Final = 1  # CLOSE.flag
+_NOT_OURS: Final = -2  # GOT.b
 
 
 def isolation(view: StageView) -> Part:
@@ -40,14 +44,22 @@ def isolation(view: StageView) -> Part:
     bad = len(cases)
     if not wanted and not bad:
         return part
-    n, own = len(rows), int((rows["b"] >= 0).sum())
+    n = len(rows) + int((cases["kind"] == Kind.CLOSE).sum())
+    own = int((rows["b"] >= 0).sum())
     users = len(np.unique(view.sessions["identity"][view.sessions["ready"] > 0]))
     if not bad and (users < 2 or not own):  # noqa: PLR2004 -- nobody is foreign to himself
         why = f"there was only {counted(users, 'user')}" if own else "no event of a run came"
         part.checks.append(unmeasured(view, WHAT, "absence", why))
         return part
+    nobodys = 0 if _we_name(view) else int((rows["b"] == _NOT_OURS).sum())
+    if not bad and nobodys:
+        why = f"{of(nobodys, n, 'message')} {were(nobodys)} of a run that no session knows: whose?"
+        part.checks.append(unmeasured(view, WHAT, "absence", why))
+        return part
     message = f"{of(bad, n, 'message')}" + (f", {at_most(zero_bound(n))}," if not bad else "")
     message += f" {were(bad)} of another user; {counted(users, 'user')}"
+    if not _we_name(view):
+        message += "; the service names the runs: elsewhere than in its place no id was looked for"
     control = f"{counted(own, 'event')} of runs were told by their ids"
     part.checks.append(absence(view, WHAT, message, "message", bad=bad, n=n, control=control))
     if bad:
@@ -55,34 +67,40 @@ def isolation(view: StageView) -> Part:
     return part
 
 
+def _we_name(view: StageView) -> bool:
+    run = view.resolved.dialect.run
+    return run is None or "{run}" in run.start
+
+
 def _foreign(view: StageView, got: Rows) -> tuple[Rows, Rows]:
     """Messages with something of another user: their GOT rows, and what names the other.
 
-    Of one message only one row counts, though it may name another in several places.
+    What the reason of a Close names has the row of that CLOSE for its message. Of one message
+    only one row counts, though it may name another in several places.
     """
     direct = got[(got["b"] >= 0) & ((got["b"] >> 32) != got["session"])]
     direct = direct[_strange(view, direct)]
     noted = view.history.of(Kind.FOREIGN)
     noted = noted[np.isin(noted["session"], view.sessions["session"])]
-    noted = noted[(noted["flag"] == _USER) | _strange(view, noted)]
+    noted = noted[(noted["flag"] != _RUN) | _strange(view, noted)]
     sessions = np.unique(np.concatenate([direct["session"], noted["session"]]))
     if not len(sessions):
         return direct, direct
     rows = view.history.rows
-    few = rows[np.isin(rows["session"], sessions) & np.isin(rows["kind"], (Kind.GOT, Kind.FOREIGN))]
+    few = rows[np.isin(rows["session"], sessions)]
+    few = few[np.isin(few["kind"], (Kind.GOT, Kind.FOREIGN, Kind.CLOSE))]
+    few = few[(few["kind"] != Kind.CLOSE) | (few["flag"] == _RECEIVED)]
     few = few[np.argsort(few["session"], kind="stable")]
-    message = np.cumsum(few["kind"] == Kind.GOT)
-    telling = np.where(
-        few["kind"] == Kind.GOT,
-        (few["b"] >= 0) & ((few["b"] >> 32) != few["session"]) & _strange(view, few),
-        (few["flag"] == _USER) | _strange(view, few),
-    )
+    head = few["kind"] != Kind.FOREIGN
+    message = np.cumsum(head)
+    by_run = (few["kind"] != Kind.CLOSE) & _strange(view, few)
+    telling = by_run | ((few["kind"] == Kind.FOREIGN) & (few["flag"] != _RUN))
     # A run's key tells more than a user's field: it names whose it is.
     order = np.lexsort((few["b"] < 0, message))
     order = order[telling[order]]
     _, first = np.unique(message[order], return_index=True)
     marks = few[order[first]]
-    heads = np.flatnonzero(few["kind"] == Kind.GOT)
+    heads = np.flatnonzero(head)
     place = np.maximum(message[order[first]] - 1, 0)
     return few[heads[place]] if len(heads) else marks, marks
 
@@ -99,18 +117,24 @@ def _finding(view: StageView, cases: Rows, marks: Rows, n: int) -> Finding:
     case, mark = cases[order[0]], marks[order[0]]
     who = int(identities(view, case["session"].reshape(1))[0])
     kind = type_words(view, int(case["flag"])) or "a message of another type"
-    if int(mark["b"]) >= 0:
-        key = int(mark["b"])
+    kind = "the reason of a Close" if case["kind"] == Kind.CLOSE else kind
+    key = int(mark["b"])
+    if key >= 0:
         whose = int(identities(view, np.array([key >> 32]))[0])
         what = f"an event of user {whose} ({kind} of run {key & 0xFFFFFFFF} of session {key >> 32})"
+    elif mark["flag"] == _TOKEN:
+        what = f"the token of user {identity_mark(key)} ({kind})"
     else:
-        what = f"a message for a user who is none of ours ({kind})"
-    pairs = len(np.unique(np.stack([cases["session"], marks["b"] >> 32], axis=1), axis=0))
+        whose = identity_mark(key)
+        known = f"user {whose}" if whose >= 0 else "a user who is none of ours"
+        what = f"a message for {known} ({kind})"
+    theirs = np.where(marks["b"] >= 0, marks["b"] >> 32, marks["b"])
+    pairs = len(np.unique(np.stack([cases["session"], theirs], axis=1), axis=0))
     more = f"; {counted(pairs, 'pair')} of sessions" if pairs > 1 else ""
     message = f"{what} reached user {who} ({of(len(cases), n, 'message')}{more})"
     shown = []
     for k in dict.fromkeys([int(order[0]), int(order[-1])]):
-        shown.append(message_witness(view, cases[k]))
+        shown.append(message_witness(view, marks[k]))
         key = int(marks[k]["b"])
         shown += [run_witness(view, key, key >> 32)] if key >= 0 else []
     told = tuple(each for each in shown if each is not None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from probe.check.bound import Part, unmeasured
+from probe.check.bound import Part, unmeasured, withheld
 from probe.check.catalogue import finding
 from probe.check.rows import connection, lived_until, of_stage
 from probe.check.verdict import Check, Outcome
@@ -95,10 +95,13 @@ def _fate(
         return Fate.TAKEN
     dialect = view.resolved.dialect
     here = got["flag"][(got["t"] >= begin) & (got["t"] < until)]
-    if np.isin(here, [dialect.types.index(name) + 1 for name in dialect.errors]).any():
-        return Fate.REFUSED
-    if dialect.limited and (here == dialect.types.index(dialect.limited) + 1).any():
+    error = np.isin(here, [dialect.types.index(name) + 1 for name in dialect.errors]).any()
+    limited = dialect.limited and (here == dialect.types.index(dialect.limited) + 1).any()
+    # Its answer may be among the rows that the journal dropped.
+    if view.history.lost or (limited and not error):
         return Fate.UNKNOWN
+    if error:
+        return Fate.REFUSED
     outcome, end = int(attempt["outcome"]), int(gone_at(attempt))
     if outcome in (Ended.CLOSED, Ended.RESET, Ended.EOF) and begin <= end < until:
         return _ended(int(attempt["close_code"]), bare=not len(numbers))
@@ -172,7 +175,8 @@ def _check(
         message += "; both sides of the promise have to be tried"
     if n < len(fates):
         message += f"; of {counted(len(fates) - n, 'message')} it is not known"
-    return Check(f"{view.name}.large", view.name, True, verdict, "witness", n, message)
+    check = Check(f"{view.name}.large", view.name, True, verdict, "witness", n, message)
+    return withheld(view, check) if verdict is Outcome.PASS else check
 
 
 def size_words(size: int) -> str:

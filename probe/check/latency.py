@@ -194,8 +194,9 @@ def _gate(view: StageView, part: Part, limit: LatencyLimit, chosen: Sample) -> N
     )  # fmt: skip
     late = (chosen.kind > 0) | (chosen.took > limit.within)
     if late.any() and verdict is not Outcome.PASS:
+        did = "failed or took" if (chosen.kind > 0).any() else "took"
         words = (
-            f"{of(int(late.sum()), n, 'connection')} took more than {duration(limit.within)} in "
+            f"{of(int(late.sum()), n, 'connection')} {did} more than {duration(limit.within)} in "
             f"phase {limit.phase}; {q_name} is {told(shown)}"
         )
         worst = np.where(chosen.kind > 0, np.inf, chosen.took.astype(np.float64))

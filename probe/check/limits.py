@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.bound import Part, unmeasured
+from probe.check.bound import Part, unmeasured, withheld
 from probe.check.bystanders import Meanwhile, meanwhile
 from probe.check.catalogue import finding
 from probe.check.rows import connection, of_stage
@@ -80,6 +80,9 @@ def rate_limit(view: StageView) -> Part:
     _told(view, part, met)
     _per_user(view, part, met)
     _passes(view, part, met)
+    part.checks = [
+        withheld(view, check) if check.verdict is Outcome.PASS else check for check in part.checks
+    ]
     return part
 
 
@@ -120,7 +123,8 @@ def _flood(view: StageView, attempt: Any, sent: Rows, puts: Rows, got: Rows, mar
         sent=n,
         answered=answered,
         limited=limited,
-        silent=rest if lived and not cut else 0,
+        # Its answer may be among the rows that the journal dropped.
+        silent=rest if lived and not cut and not view.history.lost else 0,
         closed=code if cut and rest else 0,
     )
 
@@ -217,7 +221,7 @@ def _passes(view: StageView, part: Part, met: list[Flood]) -> None:
     known = [served for served in after if served is not None]
     stuck = [flood for flood, served in zip(met, after, strict=True) if served is False]
     if not known:
-        why = "nothing was asked for a while after the flood by who had met the limit"
+        why = "nobody who had met the limit asked for anything again, a while after the flood"
         part.checks.append(unmeasured(view, "rate_limit.passes", "witness", why))
         return
     n, bad = len(known), len(stuck)
@@ -253,6 +257,7 @@ def _after(view: StageView, flood: Flood) -> bool | None:
     when, served = max(tries)
     cut = bool((runs["outcome"] == Run.CUT_OFF).any())
     # At once after the flood the limit may still hold, and rightly.
+    cut |= bool(view.history.lost)
     return served or (None if cut or when - flood.until < AGAIN_NS else False)
 
 

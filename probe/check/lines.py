@@ -84,9 +84,8 @@ def line_of(view: StageView, attempt: Any, row: Any) -> Line | None:  # noqa: C9
         case Kind.ODD:
             return "note", f"{_word(_ODD_WORDS, flag)}: {plain(text(b))}"
         case Kind.FOREIGN:
-            return "note", "names a user that is not ours" if flag else (
-                f"names {run_words(b, session)}, which is another's"
-            )
+            whose = "brings the token of another user" if flag > 1 else "names another user"
+            return "note", whose if flag else f"names {run_words(b, session)}, which is another's"
         case Kind.STALL:
             return "note", "reading goes on" if flag else "reading stops"
         case Kind.SENTINEL:

@@ -4,7 +4,8 @@ The rule: a ping is unanswered if its pong did not come though the connection wa
 5 s after it, or until we closed it after a second or more, or though a later ping was
 answered. The RFC lets a peer answer only the latest of pings that it has at hand, so a ping
 that was followed at once by an answered one counts as answered. A ping whose connection ended
-before that, or on which we read nothing for a while, is unknown.
+before that, or on which we read nothing for a while, is unknown, and so is every one
+without a pong where the journal dropped rows.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ from probe.history.records import Kind
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
-    from probe.check.verdict import Check
     from numpy.typing import NDArray
 
     from probe.check.rows import Ints
-    from probe.check.verdict import Finding
+    from probe.check.verdict import Check, Finding
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
 
@@ -64,11 +64,18 @@ def _answers(sent: Rows, got: Rows) -> tuple[Ints, Mask]:
         np.concatenate([_named(sent), _named(got)]), return_inverse=True, axis=0
     )  # fmt: skip
     which = which.reshape(-1)
-    first = np.full(int(which.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, which[len(sent) :], got["t"])
-    back = first[which[: len(sent)]]
-    direct = back < np.iinfo(np.int64).max
-    took = np.where(direct, back - sent["t"], 0)
+    # In order of name and time: the next pong behind a ping is its answer, none before it is.
+    times = np.concatenate([sent["t"], got["t"]])
+    pong = np.arange(len(times)) >= len(sent)
+    order = np.lexsort((pong, times, which))
+    next_ = np.where(pong[order], np.arange(len(order)), len(order))
+    next_ = np.minimum.accumulate(next_[::-1])[::-1]
+    answer = np.full(len(times), -1, dtype=np.int64)
+    there = next_ < len(order)
+    answer[order[there]] = order[next_[there]]
+    answer = answer[: len(sent)]
+    direct = (answer >= 0) & (which[answer] == which[: len(sent)])
+    took = np.where(direct, times[answer] - sent["t"], 0)
     # From behind: one that was answered at once covers those sent just before it.
     same = connection(sent)[1:] == connection(sent)[:-1]
     near = same & (np.diff(sent["t"]) < AT_HAND_NS)
@@ -93,7 +100,7 @@ def _unanswered(view: StageView, sent: Rows, answered: Mask) -> Mask:
     attempts = view.attempts
     keys = connection(attempts, "attempt")
     at, found = place(keys, connection(sent))
-    if not len(attempts):
+    if not len(attempts) or view.history.lost:
         return np.zeros(len(sent), dtype=np.bool_)
     wait = lived_until(view, attempts)[at] - sent["t"]
     ours = ~lost_unasked(attempts)[at] & (attempts["outcome"] >= 0)[at]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from probe.check.bound import Part, unmeasured
+from probe.check.bound import Part, unmeasured, withheld
 from probe.check.catalogue import finding
 from probe.check.rows import connection
 from probe.check.squeezed import Squeezed, squeezed
@@ -43,7 +43,7 @@ def pressure(view: StageView) -> Part:
             part.checks.append(unmeasured(view, "pressure.told", "absence", why))
         return part
     part.summary["pressure"] = {view.name: _summary(found)}
-    part.checks.append(_step(view, found))
+    part.checks.append(withheld(view, _step(view, found)))
     small = _within(found, dialect.promises.queue)
     if small.any():
         part.findings.append(_queue_small(view, found, small))
@@ -118,8 +118,8 @@ def _step_words(low: int, high: int) -> str:
             return f"runs of up to {low:,} repeated events came whole while nothing was read"
         case _:
             return (
-                f"runs of up to {low:,} repeated events came whole while nothing was read, of "
-                f"{high:,} events were lost"
+                f"runs of up to {low:,} repeated events came whole while nothing was read; "
+                f"of a run of {high:,} some were lost"
             )
 
 
@@ -129,6 +129,8 @@ def _told(view: StageView, found: Squeezed) -> Check:
     if not n:
         low, _ = step_of(found)
         why = f"nothing was dropped from runs of up to {low:,} events"
+        if view.history.lost:
+            why = f"{counted(view.history.lost, 'row')} of the journal were lost"
         return unmeasured(view, "pressure.told", "absence", why)
     verdict = Outcome.FAIL if silent else Outcome.PASS
     message = f"of {of(n, len(found.runs), 'run')} events were lost, and "

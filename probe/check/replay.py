@@ -20,11 +20,10 @@ from probe.check.words import at_most, counted, of, percent, were
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
-    from probe.check.verdict import Check
     from numpy.typing import NDArray
 
     from probe.check.delivery.units import Units
-    from probe.check.verdict import Finding
+    from probe.check.verdict import Check, Finding
     from probe.check.view import Mask, StageView
 
 _SOME = 2
@@ -93,14 +92,14 @@ def _answered(units: Units) -> Mask:
     rows = units.lacking(GAP_LOST)
     lacking = np.zeros((len(runs), rules.width), dtype=np.bool_)
     lacking[rows["run"], rows["type"]] = True
-    if rules.promises.numbered:
+    before = lacking @ rules.before.T  # a missing event comes after one of this type
+    older = before[receipts.run[after], receipts.type[after]]
+    if units.numbers is not None:
         newest = _highest_hole(units)
         # What is missing at the end of a run is newer than all that came of it.
         newest[rows["run"][rows["trailing"]]] = np.iinfo(np.int64).max
-        older = receipts.seq[after] < newest[receipts.run[after]]
-    else:
-        before = lacking @ rules.before.T  # a missing event comes after one of this type
-        older = before[receipts.run[after], receipts.type[after]]
+        below = receipts.seq[after] < newest[receipts.run[after]]
+        older = np.where(units.numbers.sound[receipts.run[after]], below, older)
     out[receipts.run[after[older]]] = True
     return out
 

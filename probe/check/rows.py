@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from probe.history.columns import Rows
 
 Ints = NDArray[np.int64]
-UNASKED: Final = (Ended.CLOSED, Ended.RESET, Ended.EOF)
+BREACH: Final = (Ended.PROTOCOL_ERROR, Ended.TOO_LARGE)
+UNASKED: Final = (Ended.CLOSED, Ended.RESET, Ended.EOF, *BREACH)
 
 
 def of_stage(view: StageView, *kinds: Kind) -> Rows:
@@ -63,7 +64,7 @@ def over_restart(view: StageView, attempts: Rows) -> Mask:
 
 
 def lost_unasked(attempts: Rows) -> Mask:
-    """Connections that were ready, and that the peer closed or dropped unasked."""
+    """Connections that were ready, and that the peer closed, dropped or broke unasked."""
     return np.asarray((attempts["ready"] > 0) & np.isin(attempts["outcome"], UNASKED))
 
 

@@ -81,7 +81,8 @@ def squeezed(view: StageView) -> Squeezed:
         for run, k, (_, until) in zip(runs, at, marks, strict=True)
     ]
     waited = _last(runs, got) <= ends
-    known = np.array([known for known, _ in marks], dtype=np.bool_)
+    # What is missing may be what the journal dropped.
+    known = np.array([known and not view.history.lost for known, _ in marks], dtype=np.bool_)
     return Squeezed(
         runs,
         runs["size"].astype(np.int64),

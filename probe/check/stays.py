@@ -1,12 +1,14 @@
 """Staying connected: a connection that was ready is not ended by the service unasked.
 
-The rule: the unit is the connection that became ready. An end that we asked for is none of
+The rule: the unit is the connection that became ready. What breaks RFC 6455, or is larger than
+we read, ends it too, since no client can go on behind it. An end that we asked for is none of
 the service's, nor is the 1009 that answers a message of ours that was too large, nor the end
 of a service that was restarted on purpose.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,11 +16,20 @@ import numpy as np
 
 from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
-from probe.check.rows import among, connection, lost_unasked, of_stage, over_restart, place
+from probe.check.rows import (
+    BREACH,
+    among,
+    connection,
+    lived_until,
+    lost_unasked,
+    of_stage,
+    over_restart,
+    place,
+)
 from probe.check.verdict import Check, Outcome
 from probe.check.view import gone_at
 from probe.check.witness import witnesses
-from probe.check.words import at_most, counted, duration, of, were
+from probe.check.words import at_most, counted, duration, escaped, of, were
 from probe.history.records import Kind, Put, Run
 from probe.history.records import Outcome as Ended
 from probe.stats.rates import zero_bound
@@ -43,8 +54,13 @@ def stays(view: StageView) -> Part:
         return part
     lost = lost_unasked(rows) & ~_too_big(view, rows)
     closed = lost & (rows["outcome"] == Ended.CLOSED)
-    part.checks.append(_check(view, rows, int(lost.sum()), int(closed.sum())))
-    for code, mask in (("session.closed", closed), ("session.dropped", lost & ~closed)):
+    broke = lost & np.isin(rows["outcome"], BREACH)
+    part.checks.append(_check(view, rows, int(lost.sum()), int(closed.sum()), int(broke.sum())))
+    for code, mask in (
+        ("session.closed", closed),
+        ("session.dropped", lost & ~closed & ~broke),
+        ("session.protocol", broke),
+    ):
         if mask.any():
             part.findings.append(_finding(view, code, rows[mask], len(rows)))
     return part
@@ -58,15 +74,16 @@ def _too_big(view: StageView, rows: Rows) -> Mask:
     return np.asarray((rows["close_code"] == _TOO_BIG) & large)
 
 
-def _check(view: StageView, rows: Rows, bad: int, closed: int) -> Check:
+def _check(view: StageView, rows: Rows, bad: int, closed: int, broke: int) -> Check:
     n = len(rows)
     open_ = int((rows["outcome"] < 0).sum())
-    longest = int((gone_at(rows) - rows["ready"]).max())
+    longest = int((lived_until(view, rows) - rows["ready"]).max())
     if bad:
         message = (
             f"{of(bad, n, 'connection')} {were(bad)} ended by the service unasked: {closed:,} by a "
-            f"Close, {bad - closed:,} by a drop of TCP"
+            f"Close, {bad - closed - broke:,} by a drop of TCP"
         )
+        message += f", {broke:,} by what broke the protocol" if broke else ""
     else:
         message = (
             f"none of {counted(n, 'connection')} was ended by the service unasked, "
@@ -84,13 +101,15 @@ def _finding(view: StageView, code: str, rows: Rows, n: int) -> Finding:
     busy = _under_way(view, rows)
     if code == "session.closed":
         how = _most(view, rows)
+    elif code == "session.protocol":
+        how = _breach(view, rows)
     else:
         resets = int((rows["outcome"] == Ended.RESET).sum())
         how = "lost TCP without a Close"
         if resets:
             how += f" ({resets:,} by a reset)" if resets < len(rows) else " (by a reset)"
     message = (
-        f"{of(len(rows), n, 'connection')} {were(len(rows)) + ' ' if 'closed' in code else ''}"
+        f"{of(len(rows), n, 'connection')} {'' if 'dropped' in code else were(len(rows)) + ' '}"
         f"{how}, unasked, {duration(float(np.median(stayed)))} (median) after ready"
     )
     if busy.any():
@@ -114,6 +133,14 @@ def _most(view: StageView, rows: Rows) -> str:
     words = view.close_words(int(codes[most]), view.history.text(int(first["reason_text"])))
     others = f" ({int(number[most]):,} of them so)" if len(codes) > 1 else ""
     return f"closed with {words}{others}"
+
+
+def _breach(view: StageView, rows: Rows) -> str:
+    """`broken off by what the service sent ("…")`, in the words of the wire."""
+    texts = [view.text(b) for b in rows["detail_text"].tolist()]
+    said, number = Counter(texts).most_common(1)[0]
+    most = f", {number:,} of them so" if number < len(texts) else ""
+    return f"broken off by what the service sent ({escaped(said) or 'no words'}{most})"
 
 
 def _under_way(view: StageView, rows: Rows) -> Mask:

@@ -195,7 +195,7 @@ def _walk(message: Any, keys: list[str] | None) -> Any:
 def _id(value: Any) -> str | None:
     if type(value) is str:
         return value
-    return str(value) if type(value) is int and abs(value) <= NUMBER_MAX else None
+    return str(value) if type(value) is int else None
 
 
 def _sequence(value: Any) -> int:

@@ -8,14 +8,17 @@ first of each kind.
 
 Run ids that we make name the run of the probe, the session and the number, so a message
 that carries another session's is seen by a search for the first part of them: one `count`
-over the bytes, and as cheap a one for the session's own ids.
+over the bytes, and as cheap a one for the session's own ids. JSON's escapes are undone
+before; nothing else is decoded.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from probe.contract.reading import Said
+from probe.engine.site import NOT_OURS
 from probe.engine.waiting import (
     BOUND,
     DONE,
@@ -28,7 +31,7 @@ from probe.engine.waiting import (
     SENTINEL,
     Waiting,
 )
-from probe.history.records import Kind, Odd, Phase
+from probe.history.records import Kind, Odd, Phase, identity_mark
 
 if TYPE_CHECKING:
     from probe.engine.runs import Begun
@@ -36,8 +39,12 @@ if TYPE_CHECKING:
 TEXT: Final = 1
 FLOOD_FROM: Final = 1_000_000_000
 """Numbers of a flood's sentinels are from here on, those of `settle` below."""
+NO_RUN: Final = -1
 _DIGITS: Final = 18  # a longer number is none of ours, and no row could hold it
 _UNREAD: Final = (Said(0),)
+_BY_RUN, _BY_USER, _BY_TOKEN = range(3)  # FOREIGN.flag
+# Signs of ids and tokens: letters, digits, "-", "." and "_".
+_ESCAPED: Final = re.compile(rb"\\u00(2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
 # Codes under which the journal counts kept messages; its own for heads are below 100.
 _ODD_CODE: Final = 100
 _FOREIGN_CODE: Final = 150
@@ -62,10 +69,16 @@ class Hearing(Waiting):
             said = read(payload) or _UNREAD
         odd: list[int] = []
         keys = [self._heard(t_ns, each, odd) for each in said]
+        text = payload
+        if b"\\u" in payload:
+            text = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), payload)
         if site.scans:
-            count = payload.count(site.nonce_bytes)
-            if count and count != payload.count(self._own):
-                self._foreign(t_ns, said, keys, payload, count, odd)
+            count = text.count(site.nonce_bytes)
+            if count and count != text.count(self._own):
+                self._foreign(t_ns, said, keys, text, count, odd)
+        if b"eyJ" in text:
+            for index in sorted(site.everybody.shown_in(text) - {self._identity.index}):
+                self._is_foreign(t_ns, _BY_TOKEN, said[0].kind, identity_mark(index), odd)
         if site.keep_left > 0:
             site.keep_left -= 1
             self._keep(t_ns, 1, opcode, payload)
@@ -92,7 +105,7 @@ class Hearing(Waiting):
         site = self._site
         runs = self._runs
         op = self.attempts - 1
-        key, run = -1, None
+        key, run = NO_RUN, None
         if run_id is not None:
             if runs is not None:
                 run = runs.ids.get(run_id) or runs.named(run_id, kind)
@@ -104,11 +117,15 @@ class Hearing(Waiting):
             self._odd(t_ns, kind, Odd.SHAPE, shape, odd)
         words = site.words
         event = run is not None and kind in words.events
+        if user is not None:
+            if user == self._identity.user:
+                site.everybody.named = True
+            elif self._identity.user and user in site.everybody.users:
+                index = site.everybody.users[user]
+                self._is_foreign(t_ns, _BY_USER, kind, identity_mark(index), odd)
+                user = None  # told
         if event and run is not None and (thread != run.thread or user != run.user):
             self._same_ids(t_ns, kind, run, thread, user, odd)
-        if user is not None and user != self._identity.user and self._identity.user:
-            site.journal.row(t_ns, self._session, op, Kind.FOREIGN, 1, kind, -1)
-            odd.append(_FOREIGN_CODE + 1)
         if cursor is not None:
             self._seen(cursor)
         if event and run is not None and runs is not None:
@@ -116,7 +133,7 @@ class Hearing(Waiting):
             if self._await_kind <= RUNS:
                 self._tell_runs()
         elif kind in words.turns or mark is not None:
-            self._turn(t_ns, kind, run, mark)
+            self._turn(t_ns, kind, run, mark, key)
         if kind:
             if self._await_kind == kind and self._waits:
                 self._wake(DONE)
@@ -125,7 +142,9 @@ class Hearing(Waiting):
                 self._unread[kind] = self._unread.get(kind, 0) + 1
         return key
 
-    def _turn(self, t_ns: int, kind: int, run: Begun | None, mark: str | int | None) -> None:
+    def _turn(
+        self, t_ns: int, kind: int, run: Begun | None, mark: str | int | None, key: int
+    ) -> None:
         """What is no event of a run of ours, and may decide how things go on."""
         words = self._site.words
         if kind == words.ready and not self.is_ready:
@@ -133,7 +152,7 @@ class Hearing(Waiting):
         if mark is not None:
             self._marked(t_ns, mark)
         if kind in words.refusing:
-            self._refused(t_ns, run)
+            self._refused(t_ns, run, key)
 
     def _tell_runs(self) -> None:
         runs, waits_for = self._runs, self._await_kind
@@ -142,7 +161,7 @@ class Hearing(Waiting):
         if not (runs.pending if waits_for == RUNS else runs.unbound):
             self._wake(DONE)
 
-    def _refused(self, t_ns: int, run: Begun | None) -> None:
+    def _refused(self, t_ns: int, run: Begun | None, key: int) -> None:
         """An error or a limit: which run it concerns, if any, or what else it answers."""
         runs, op = self._runs, self.attempts - 1
         if run is not None and runs is not None:
@@ -152,9 +171,10 @@ class Hearing(Waiting):
             self._flood_answered()
         elif self._await_kind == LARGE:
             self._wake(DONE)
-        elif runs is not None and len(runs.pending) == 1 and self._await_kind != SENTINEL:
-            runs.refuse(t_ns, next(iter(runs.pending.values())), op)
-            self._tell_runs()
+        elif runs is not None and key < 0 and self._await_kind != SENTINEL:
+            runs.doubt(t_ns, named=key == NOT_OURS)
+            if self._await_kind == RUNS:
+                self._wake(DONE)  # it may be waited for less long from now on
 
     def _marked(self, t_ns: int, mark: str | int) -> None:
         """A sentinel's answer: a row if the number is one that this session has sent."""
@@ -195,6 +215,8 @@ class Hearing(Waiting):
 
     def _odd(self, t_ns: int, kind: int, what: Odd, text: str, odd: list[int]) -> None:
         site = self._site
+        for other in site.everybody.parts_in(text.encode("utf-8", "surrogatepass")):
+            text = other.text(text)
         reference = site.odd_word(self.redactor.text(text))
         op = self.attempts - 1
         site.journal.row(t_ns, self._session, op, Kind.ODD, what, kind, reference)
@@ -207,16 +229,19 @@ class Hearing(Waiting):
     def _same_ids(
         self, t_ns: int, kind: int, run: Begun, thread: str | None, user: str | None, odd: list[int]
     ) -> None:
-        """Ids that all events of one run share, against the first that had them."""
-        words = self._site.words
+        """Ids that all events of one run share, against the first that had them.
+
+        A user whom nobody knows may be the service's own name for ours, if it never uses ours.
+        """
+        words, everybody = self._site.words, self._site.everybody
         if run.thread is None:
             run.thread = thread
         elif thread is not None and thread != run.thread:
             text = f"{words.thread}: {thread[:80]!r}, before {run.thread[:80]!r}"
             self._odd(t_ns, kind, Odd.IDS, text, odd)
-        if run.user is None:
-            run.user = user
-        elif user is not None and user != run.user:
+        if run.user is None and user is not None:
+            run.user = self._identity.user if everybody.named else user
+        if user is not None and run.user is not None and user != run.user:
             text = f"{words.user}: {user[:80]!r}, before {run.user[:80]!r}"
             self._odd(t_ns, kind, Odd.IDS, text, odd)
 
@@ -225,20 +250,32 @@ class Hearing(Waiting):
         t_ns: int,
         said: tuple[Said, ...],
         keys: list[int],
-        payload: bytes,
+        text: bytes,
         count: int,
         odd: list[int],
     ) -> None:
         """Ids of other sessions that stand elsewhere than where the message's own run does."""
-        site, op = self._site, self.attempts - 1
+        site = self._site
         name = (said[0].run or "").encode("utf-8", "replace")
         # The common case first: all that stands there is the message's own run, and its thread.
-        if name and count == payload.count(name + b'"') + payload.count(name + b"-"):
+        # It must be a whole id of ours: of a part of one, others are the continuation.
+        whole = keys[0] >= 0 and name.startswith(site.nonce_bytes)
+        if whole and count == text.count(name + b'"') + text.count(name + b"-"):
             return
-        for key in sorted(site.keys_in(payload).difference(keys)):
+        for key in sorted(site.keys_in(text).difference(keys)):
             if key >> 32 != self._session:
-                site.journal.row(t_ns, self._session, op, Kind.FOREIGN, 0, said[0].kind, key)
-                odd.append(_FOREIGN_CODE)
+                self._is_foreign(t_ns, _BY_RUN, said[0].kind, key, odd)
+
+    def _is_foreign(self, t_ns: int, how: int, kind: int, whose: int, odd: list[int]) -> None:
+        op = self.attempts - 1
+        self._site.journal.row(t_ns, self._session, op, Kind.FOREIGN, how, kind, whose)
+        odd.append(_FOREIGN_CODE + how)
+
+    def _closed_with(self, t_ns: int, reason: bytes) -> None:
+        """Ids of other sessions in the reason of a Close; its rows stand before."""
+        for key in sorted(self._site.keys_in(reason)):
+            if key >> 32 != self._session:
+                self._is_foreign(t_ns, _BY_RUN, 0, key, [])
 
     # What others fill in or use.
 
@@ -253,5 +290,7 @@ class Hearing(Waiting):
 
     def _keep(self, t_ns: int, direction: int, opcode: int, payload: bytes) -> None:
         site = self._site
+        for other in site.everybody.parts_in(payload):
+            payload = other.redact(payload)
         text = site.journal.text(payload, self._identity.redactor)
         site.journal.row(t_ns, self._session, self.attempts - 1, Kind.KEPT, direction, opcode, text)

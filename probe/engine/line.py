@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from probe.auth.present import present
 from probe.clock import now_ns
-from probe.engine.hearing import TEXT, Hearing
+from probe.engine.hearing import NO_RUN, TEXT, Hearing
 from probe.engine.waiting import ENDED, READY, TIMEOUT, SessionOver
 from probe.history.records import Kind, Outcome, Phase, Put
 from probe.wire.dialing import dial
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from probe.wire.connection import Connection
 
 CLOSE_WITHIN_NS: Final = 15_000_000_000
-NO_RUN: Final = -1
 
 
 class Line(Hearing):
@@ -38,6 +37,8 @@ class Line(Hearing):
         if self._runs is not None:
             self._runs.away()
         op = self.attempts - 1
+        if end.reason and self._site.scans:
+            self._closed_with(t_ns, end.reason)
         for direction, (messages, size) in enumerate((self._sent, self._received)):
             self._site.journal.row(t_ns, self._session, op, Kind.TRAFFIC, direction, messages, size)
         self._wake(ENDED)

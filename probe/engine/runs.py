@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Begun:
-    """One run. `gap`: the session was away while it was under way."""
+    """One run. `gap`: the session was away while it was under way.
+
+    `doubted_ns`: when an error came that may mean this run, and nothing of it since; else 0.
+    """
 
     key: int
     begun_ns: int
@@ -30,6 +33,7 @@ class Begun:
     thread: str | None = None
     user: str | None = None
     gap: bool = False
+    doubted_ns: int = 0
     over: bool = False
 
 
@@ -94,6 +98,7 @@ class Runs:
         words = self._site.words
         run.seen += 1
         run.last_ns = t_ns
+        run.doubted_ns = 0
         if kind == words.repeated:
             run.repeated += 1
         if kind == words.last and not run.over:
@@ -105,20 +110,34 @@ class Runs:
             self.refused += 1
             self._over(t_ns, run, op, Run.REFUSED)
 
+    def doubt(self, t_ns: int, *, named: bool) -> None:
+        """An error that names none of our runs: the only one pending may be meant.
+
+        If it was, silence follows; what goes on was not meant. `named`: it has an id that
+        nobody knows, which can but be that of a run whose name was yet to be told.
+        """
+        if len(self.pending) == 1:
+            (alone,) = self.pending.values()
+            if not named or alone is self.unbound:
+                alone.doubted_ns = t_ns
+
     def give_up(self, t_ns: int, op: int) -> None:
         """No pending run is waited for any longer.
 
         Of a run that went on while the session was away it is not known that it hangs: its
-        end may have come then.
+        end may have come then. One that fell silent with an error was refused.
         """
         for run in list(self.pending.values()):
-            self.hung += not run.gap
-            self._over(t_ns, run, op, Run.GIVEN_UP)
+            if run.doubted_ns:
+                self.refuse(t_ns, run, op)
+            else:
+                self.hung += not run.gap
+                self._over(t_ns, run, op, Run.GIVEN_UP)
 
     def drop(self, t_ns: int, run: Begun, op: int) -> None:
         """Give up one run whose end was perhaps dropped: under pressure that is no hang."""
         if not run.over:
-            self._over(t_ns, run, op, Run.GIVEN_UP)
+            self._over(t_ns, run, op, Run.REFUSED if run.doubted_ns else Run.GIVEN_UP)
 
     def cut_off(self, t_ns: int, op: int) -> None:
         """The session is over, and what is pending with it."""
@@ -132,11 +151,11 @@ class Runs:
 
     def hopeless_ns(self) -> int:
         """From when on no pending run need be waited for: silent for long, past its deadline."""
-        rule = self._rule
-        return max(
-            (max(run.begun_ns + rule.within, run.last_ns) + rule.quiet)
-            for run in self.pending.values()
-        )
+        return max(map(self._awaited_ns, self.pending.values())) + self._rule.quiet
+
+    def _awaited_ns(self, run: Begun) -> int:
+        due = max(run.begun_ns + self._rule.within, run.last_ns)
+        return min(due, run.doubted_ns) if run.doubted_ns else due
 
     def _over(self, t_ns: int, run: Begun, op: int, how: Run) -> None:
         run.over = True

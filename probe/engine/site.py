@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from probe.contract.reading import Reader, reader_of
+from probe.engine.everybody import Everybody
 from probe.engine.routes import user_agent
 from probe.engine.words import Words, words_of
 from probe.history.records import Kind, run_key
@@ -98,6 +99,7 @@ class Site:
     seed: int = 0
     bound: dict[str, int] = field(default_factory=dict)
     """Run keys by the ids that the service gave, where it names the runs."""
+    everybody: Everybody = field(default_factory=Everybody)
     odd_words: set[str] = field(default_factory=set)
     peers_left: int = PEERS_MAX
     peers_seen: set[tuple[str, str]] = field(default_factory=set)

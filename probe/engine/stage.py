@@ -134,6 +134,8 @@ class StageRun:
         if identities is None:
             return
         self._check_shown(identities[:1])
+        for identity in identities:
+            self._site.everybody.add(identity)
         self._watch.rest()
         if self._rule.activity == "preflight":
             await self._preflight()

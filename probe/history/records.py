@@ -36,7 +36,7 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | PONG | attempt | | | token |
 | RUN | attempt | what happened (Run) | begun: size asked for; else events seen | run key |
 | ODD | attempt | what was odd (Odd) | event type index | text: where in the message and what |
-| FOREIGN | attempt | 0 not at the run's path, 1 in the user's field | type index | run key, -1 |
+| FOREIGN | attempt | 0 a run's id, 1 the user's field, 2 a token | type index | run key, identity |
 | STALL | attempt | 0 reading stopped, 1 reading again | | |
 | SENTINEL | attempt | 0 sent, 1 came back | | its number |
 | VANISH | attempt | | | |
@@ -46,7 +46,9 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | DONE | attempts made | 0 complete, 1 failed, 2 stopped | step at which it failed | text: why |
 
 A *run key* names a run of this probe run whoever meets it: the session that began it in the
-upper 32 bits, its number within that session (from 0) in the lower 32.
+upper 32 bits, its number within that session (from 0) in the lower 32. FOREIGN names a run by
+its key and an identity by -2 minus its index, so that no two of them are the same number. It
+follows the GOT row of its message, or the END of an attempt if the reason of a CLOSE names it.
 """
 
 from __future__ import annotations
@@ -173,7 +175,7 @@ class Run(IntEnum):
     ENDED = 1  # the event that ends it came
     GIVEN_UP = 2  # deadline and drain have passed without it
     CUT_OFF = 3  # the session was over before it
-    REFUSED = 4  # an error or a limit named it
+    REFUSED = 4  # an error or a limit named it, or named none, and silence followed
 
 
 class Odd(IntEnum):
@@ -191,6 +193,11 @@ class Odd(IntEnum):
 def run_key(session: int, number: int) -> int:
     """The key of a run; see the module."""
     return session << 32 | number
+
+
+def identity_mark(index: int) -> int:
+    """FOREIGN.b of an identity; the same again gives the index back."""
+    return -2 - index
 
 
 class Violation(IntEnum):

@@ -176,7 +176,8 @@ class Expect(Strict):
     broadcast: bool = False
     """All connections of a user get the events of all their runs (dialect: `recipients`)."""
     isolation: bool = False
-    """Nobody gets anything of another user."""
+    """Nobody gets anything of another user, as far as it is written out: run ids and whole
+    tokens anywhere in a message, the user in its field."""
     contract: bool = False
     """Every message keeps the dialect's contract."""
     stays: bool = False

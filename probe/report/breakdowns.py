@@ -31,6 +31,8 @@ _TIMES: Final = {
     "gap": "between two events of a run",
     "run": "start of a run to its end",
 }
+_USUAL: Final = frozenset({"delivered", "recovered", "elsewhere", "stalled"})
+_CLASSES: Final = {"gap_lost": "missed while the client was away"}
 _QUANTILES: Final = ("p50", "p95", "p99")
 
 
@@ -110,15 +112,16 @@ def delivery_lines(delivery: object) -> list[str]:
         totals, runs = parts.get("totals"), parts.get("runs")
         if not isinstance(totals, Mapping) or not runs:
             continue
-        came = int(totals.get("delivered", 0)) + int(totals.get("recovered", 0))
+        came, again = int(totals.get("delivered", 0)), int(totals.get("recovered", 0))
         odd = [
-            f"{count:,} {figures.words(name)}"
+            f"{count:,} {_CLASSES.get(name, figures.words(name))}"
             for name, count in totals.items()
-            if count and name not in {"delivered", "recovered"}
+            if count and name not in _USUAL
         ]
+        replayed = f" ({again:,} of them after a reconnect)" if again else ""
         lines.append(
-            f"{stage}: {came:,} events of {int(runs):,} runs came; "
-            + (", ".join(odd) if odd else "none was lost, late, out of order or too many")
+            f"{stage}: {came:,} events of {int(runs):,} runs came{replayed}; "
+            + (", ".join(odd) if odd else "none was lost, late or out of order")
         )
     return lines
 

@@ -46,6 +46,7 @@ def breakdown(units: Units) -> dict[str, Any]:
             "cut_off": int((runs["outcome"] == Run.CUT_OFF).sum()),
         },
         "alien": len(units.receipts.alien),
+        "nameless": len(units.receipts.nameless),
         "totals": {key: sum(row) for key, row in _by_type(units).items()},
         "types": _table(units.rules.names, _by_type(units)),
         "endpoints": _table(names, by_run(units, endpoints, len(names))),

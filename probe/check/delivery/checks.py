@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probe.check.bound import rate_check, smallest, unmeasured
-from probe.check.delivery.completeness import complete
+from probe.check.bound import rate_check, smallest, unmeasured, withheld
+from probe.check.delivery.completeness import complete, left_out
 from probe.check.delivery.receipts import DUPLICATED, FIRST
 from probe.check.delivery.units import LOST, UNKNOWN
 from probe.check.verdict import Check, Outcome
@@ -21,6 +21,7 @@ from probe.check.words import at_most, counted, duration, of, percent, were
 from probe.stats.rates import zero_bound
 
 if TYPE_CHECKING:
+    from probe.check.delivery.numbers import Numbers
     from probe.check.delivery.units import Units
     from probe.check.view import Mask, StageView
     from probe.model.scenario import Delivery, Limit
@@ -32,26 +33,46 @@ def names_of(view: StageView) -> list[str]:
     names = ["complete", "in_time", "expected", "ends"]
     names += ["once"] if promises.at_most_once else []
     names += ["order"] if promises.order else []
+    names += ["numbered"] if promises.numbered else []
     return [f"delivery.{name}" for name in names]
 
 
 def delivery_checks(units: Units, limit: Delivery) -> list[Check]:
-    """`<stage>.delivery.complete`, `.once`, `.order`, `.in_time`, `.expected`, `.ends`."""
-    receipts, promises = units.receipts, units.rules.promises
-    first = int((receipts.kind == FIRST).sum())
-    twice = int((receipts.kind == DUPLICATED).sum())
+    """`<stage>.delivery.…`: all that `names_of` tells."""
+    promises = units.rules.promises
+    first = int((units.receipts.kind == FIRST).sum())
     out = [complete(units, limit)]
     if promises.at_most_once:
-        out.append(
-            _absence(units, limit, "once", "duplicated", first + twice, "came more than once")
-        )
+        out.append(_once(units, limit))
     if promises.order:
         words = "came after one that it comes before"
         out.append(_absence(units, limit, "order", "reordered", first, words))
+    if units.numbers is not None:
+        out.append(_numbered(units, units.numbers, limit))
     words = f"came later than {duration(units.rules.within)} after the start of the run"
     out.append(_absence(units, limit, "in_time", "late", first, words))
     out += [_expected(units, limit), _ends(units, limit)]
     return out
+
+
+def _once(units: Units, limit: Delivery) -> Check:
+    receipts = units.receipts
+    came = np.isin(receipts.kind, (FIRST, DUPLICATED))
+    # Which of a repeated event it is, only its number can tell.
+    blind = came & (receipts.seq <= 0) & ~units.rules.once[receipts.type]
+    n, untold = int((came & ~blind).sum()), int(blind.sum())
+    words = "came more than once"
+    if untold:
+        words += f"; of {counted(untold, 'repeated event')} without a number it cannot be told"
+    return _absence(units, limit, "once", "duplicated", n, words)
+
+
+def _numbered(units: Units, numbers: Numbers, limit: Delivery) -> Check:
+    n, bad = int(units.own.sum()), len(numbers.wrong)
+    if not n:
+        return _nothing(units, limit, "numbered")
+    message = f"{of(bad, n, 'event')}{_bound(bad, n)} {were(bad)} not numbered as promised"
+    return _made(units, limit, "numbered", bad, message)
 
 
 def _absence(units: Units, limit: Delivery, what: str, kind: str, n: int, words: str) -> Check:
@@ -67,12 +88,12 @@ def _absence(units: Units, limit: Delivery, what: str, kind: str, n: int, words:
 
 
 def _expected(units: Units, limit: Delivery) -> Check:
-    n = len(units.receipts) + len(units.receipts.alien)
+    strange = len(units.receipts.alien) + len(units.receipts.nameless)
+    n = len(units.receipts) + strange
     if not n:
         return _nothing(units, limit, "expected")
-    bad = sum(len(units.marked(kind)) for kind in ("unexpected", "phantom"))
-    bad += len(units.receipts.alien)
-    message = f"{of(bad, n, 'event')}{_bound(bad, n)} {were(bad)} not asked for"
+    bad = sum(len(units.marked(kind)) for kind in ("unexpected", "phantom")) + strange
+    message = f"{of(bad, n, 'event')}{_bound(bad, n)} belonged to no run under way"
     return _made(units, limit, "expected", bad, message)
 
 
@@ -86,7 +107,7 @@ def _ends(units: Units, limit: Delivery) -> Check:
         name = "delivery.ends"
         return unmeasured(units.view, name, "absence", why, required=limit.required)
     unknown = int((due & ~units.hung & unknown_runs(units)).sum())
-    message = f"{of(bad, n, 'run')}{_bound(bad, n)} hung without an end"
+    message = f"{of(bad, n, 'run')}{_bound(bad, n)} hung without an end{left_out(units)}"
     check = _made(units, limit, "ends", bad, message, missing=True)
     if check.verdict is Outcome.PASS and unknown > limit.unknown * n:
         words = f"of {of(unknown, n, 'run')} it is not known, more than {percent(limit.unknown)}"
@@ -130,10 +151,7 @@ def _made(
         load_sensitive=timed and bad > 0,
         smallest=smallest(sessions, "session"),
     )
-    if view.history.lost and (missing or not bad):
-        lost = counted(view.history.lost, "row")
-        return _changed(check, f"{message}; but {lost} of the journal were lost")
-    return check
+    return withheld(view, check) if missing or not bad else check
 
 
 def _changed(check: Check, message: str) -> Check:
@@ -141,8 +159,8 @@ def _changed(check: Check, message: str) -> Check:
 
 
 def unknown_runs(units: Units) -> Mask:
-    """Runs of which some event is unknown."""
-    out = np.zeros(len(units.runs), dtype=np.bool_)
+    """Runs of which some event is unknown, or that were refused once events had come."""
+    out = units.refused & units.seen.any(axis=1)
     out[units.lacking(UNKNOWN)["run"]] = True
     return out
 
@@ -157,13 +175,15 @@ def broken_runs(units: Units) -> Mask:
     kinds += ["reordered"] if promises.order else []
     for kind in kinds:
         out[units.receipts.run[units.marked(kind)]] = True
+    if units.numbers is not None:
+        out[units.receipts.run[units.numbers.wrong]] = True
     return out
 
 
 def runs_check(units: Units, limit: Limit) -> Check:
     """`<stage>.runs`: sessions of whose runs nothing went wrong."""
     broken, unknown = broken_runs(units), unknown_runs(units)
-    asked = ~units.refused | broken
+    asked = ~units.refused | broken | unknown
     sessions, place = units.clusters
     n = len(sessions)
     judged = np.bincount(place, weights=asked, minlength=n) > 0
@@ -182,7 +202,5 @@ def runs_check(units: Units, limit: Limit) -> Check:
         required=limit.required,
         nothing="every run was refused" if len(units.runs) else "no run was begun",
     )
-    if units.view.history.lost and check.verdict is Outcome.FAIL:
-        lost = counted(units.view.history.lost, "row")
-        return _changed(check, f"{check.message}; but {lost} of the journal were lost")
-    return check
+    check = replace(check, message=check.message + left_out(units))
+    return withheld(units.view, check) if check.verdict is Outcome.FAIL else check

@@ -2,12 +2,12 @@
 
 The rule (docs/methods.md, Delivery): the first of an event counts; the same type and
 sequence again (without sequences: a type that comes once) is a duplicate. After the event
-that ends its run, what fills a missing place is reordered, anything else unexpected. With
-sequences, reordered is below the highest seen before on the same leg; without them, after
-an event that it comes before.
+that ends its run, what fills a missing place is reordered, anything else unexpected.
+Reordered is also what comes after an event that it comes before and, with sequences, what is
+below the highest seen before on the same leg.
 
-All of it is O(n log n) in numpy; only units in which numbers do not simply rise are looked
-at more closely.
+All of it is O(n log n) in numpy; only units in which numbers and types do not simply rise are
+looked at more closely.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def classify(view: StageView, rules: Rules, runs: Rows, all_: Receipts) -> None:
     _more_than_once(rules, all_)
     if len(odd):
         _below(all_, odd)
-        _against_order(rules, all_)
+        _against_order(rules, all_, odd)
     first = kind == FIRST
     all_.reordered[:] &= first
     # What came on a later connection was late by our own absence.
@@ -87,9 +87,12 @@ def _strangers(view: StageView, rules: Rules, runs: Rows, all_: Receipts) -> Non
 
 
 def _odd(all_: Receipts) -> Ints:
-    """Receipts of units in which numbers do not simply rise: only there may order be broken."""
-    unit, seq = all_.unit, all_.seq
-    fall = (unit[1:] == unit[:-1]) & (seq[1:] <= seq[:-1])
+    """Receipts of units in which numbers and types do not simply rise.
+
+    Only there may order be broken: an event comes after none that is listed behind it.
+    """
+    unit, seq, type_ = all_.unit, all_.seq, all_.type
+    fall = (unit[1:] == unit[:-1]) & ((seq[1:] <= seq[:-1]) | (type_[1:] < type_[:-1]))
     if not fall.any():
         return np.zeros(0, dtype=np.int64)
     units = np.zeros(int(unit.max()) + 1, dtype=np.bool_)
@@ -174,22 +177,22 @@ def _below(all_: Receipts, odd: Ints) -> None:
     all_.reordered[odd[highest > ((segment << _NUMBER_BITS) | seq)]] = True
 
 
-def _against_order(rules: Rules, all_: Receipts) -> None:
-    """Without numbers: those that came after one that they come before."""
-    bare = np.flatnonzero((all_.seq == 0) & (all_.kind == FIRST))
-    unit, leg, type_ = all_.unit[bare], all_.leg[bare], all_.type[bare]
+def _against_order(rules: Rules, all_: Receipts, odd: Ints) -> None:
+    """Those that came after one that they come before, whatever their numbers say."""
+    odd = odd[all_.kind[odd] == FIRST]
+    unit, leg, type_ = all_.unit[odd], all_.leg[odd], all_.type[odd]
     segment = np.cumsum(np.append(False, (unit[1:] != unit[:-1]) | (leg[1:] != leg[:-1])))[
-        : len(bare)
+        : len(odd)
     ]
     for late in range(rules.width):
         earlier = np.flatnonzero(rules.before[:, late])
         places = np.flatnonzero(type_ == late)
         if not len(earlier) or not len(places):
             continue
-        first = np.full(int(segment[-1]) + 1, len(bare), dtype=np.int64)
+        first = np.full(int(segment[-1]) + 1, len(odd), dtype=np.int64)
         np.minimum.at(first, segment[places], places)
-        behind = np.arange(len(bare)) > first[segment]
-        all_.reordered[bare[behind & np.isin(type_, earlier)]] = True
+        behind = np.arange(len(odd)) > first[segment]
+        all_.reordered[odd[behind & np.isin(type_, earlier)]] = True
 
 
 def _ranks(code: Ints) -> tuple[Ints, Ints, Ints]:

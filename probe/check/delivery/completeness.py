@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.check.bound import smallest, unmeasured
-from probe.check.delivery.units import LOST, UNKNOWN
+from probe.check.bound import smallest, unmeasured, withheld
+from probe.check.delivery.units import GAP_LOST, LOST, UNKNOWN
 from probe.check.verdict import Check, Outcome
 from probe.check.words import at_least, at_most, counted, of, percent, were
 from probe.stats.binomial import ALPHA
@@ -95,7 +95,9 @@ def complete(units: Units, limit: Delivery) -> Check:
 def _absence(
     units: Units, limit: Delivery, shares: Shares, columns: list[int], worst: int
 ) -> Check:
-    lost, n = int(shares.lost.sum()), int(shares.all.sum())
+    lost, unknown = int(shares.lost.sum()), int(shares.unknown.sum())
+    n = int(shares.all.sum()) - unknown
+    gaps = int(units.lacking(GAP_LOST)["count"].sum())
     sessions = int((shares.all.sum(axis=1) > 0).sum())
     verdict = Outcome.FAIL if lost else Outcome.PASS
     if lost:
@@ -105,6 +107,10 @@ def _absence(
             f"0 of {counted(n, 'event')} were lost, {at_most(zero_bound(n))}; of "
             f"{counted(sessions, 'session')} {at_most(zero_bound(sessions))} lose any"
         )
+    if unknown:
+        words += f"; of {unknown:,} more it is not known"
+    if gaps:
+        words += f"; {gaps:,} more were missed while the client was away"
     return _check(units, limit, shares, columns, worst, verdict, words, None)
 
 
@@ -157,14 +163,12 @@ def _check(
     if verdict is Outcome.PASS and unsure > limit.unknown:
         verdict = Outcome.INCONCLUSIVE
         message = (
-            f"of {percent(unsure)} of one event type it is not known, more than "
+            f"{percent(unsure)} of one event type stayed unknown, more than "
             f"{percent(limit.unknown)}: {message}"
         )
-    if units.view.history.lost and verdict is not Outcome.INCONCLUSIVE:
-        verdict = Outcome.INCONCLUSIVE
-        message += f"; but {counted(view.history.lost, 'row')} of the journal were lost"
+    message += left_out(units)
     interval = (low, high) if gate is None else (gate[1].low, gate[1].high)
-    return Check(
+    check = Check(
         f"{view.name}.delivery.complete",
         view.name,
         limit.required,
@@ -181,6 +185,17 @@ def _check(
         smallest=smallest(sessions, "session"),
         p_value=None if gate is None else gate[0],
     )
+    return withheld(view, check)
+
+
+def left_out(units: Units) -> str:
+    """What is said of runs that were refused, as the end of a message."""
+    acked = units.refused & units.seen.any(axis=1)
+    early, later = int((units.refused & ~acked).sum()), int(acked.sum())
+    words = f"; {counted(early, 'run')} {were(early)} refused and left out" if early else ""
+    if later:
+        words += f"; {counted(later, 'run')} {were(later)} refused after events had come"
+    return words
 
 
 def _known(shares: Shares, k: int) -> int:

@@ -19,6 +19,7 @@ from probe.check.delivery.units import LOST, UNKNOWN
 from probe.check.verdict import Outcome
 from probe.check.witness import run_witnesses
 from probe.check.words import counted, duration, of, percent, were
+from probe.stats.tables import fisher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from probe.check.delivery.units import Units
     from probe.check.verdict import Check, Finding
     from probe.check.view import Mask
+    from probe.history.columns import Rows
 
 Ints = NDArray[np.int64]
 CHECKS: Final = {
@@ -33,10 +35,12 @@ CHECKS: Final = {
     "run.hung": "delivery.ends",
     "delivery.duplicated": "delivery.once",
     "delivery.reordered": "delivery.order",
+    "delivery.numbers": "delivery.numbered",
     "delivery.late": "delivery.in_time",
     "delivery.unexpected": "delivery.expected",
     "delivery.phantom": "delivery.expected",
 }
+_CHANCE: Final = 0.01
 _ALIKE: Final = 0.8  # the share of cases that makes something common to them
 
 
@@ -51,6 +55,7 @@ def delivery_findings(units: Units, checks: Mapping[str, Check]) -> list[Finding
         "run.hung": _hung,
         "delivery.duplicated": _duplicated,
         "delivery.reordered": _reordered,
+        "delivery.numbers": _numbers,
         "delivery.late": _late,
         "delivery.unexpected": _unexpected,
         "delivery.phantom": _phantom,
@@ -62,7 +67,9 @@ def delivery_findings(units: Units, checks: Mapping[str, Check]) -> list[Finding
         if check is not None and check.verdict is not Outcome.PASS:
             out += make(units, code, check.id)
     complete = checks.get("delivery.complete")
-    if complete is not None and complete.verdict is Outcome.INCONCLUSIVE:
+    open_ = complete is not None and complete.verdict is Outcome.INCONCLUSIVE
+    # Where rows of ours were lost, that is why: the check says so.
+    if complete is not None and open_ and not units.view.history.lost:
         out += _unknown(units, complete.id)
     return out
 
@@ -125,6 +132,27 @@ def _reordered(units: Units, code: str, check: str) -> list[Finding]:
     return _marked(units, code, check, "reordered", words)
 
 
+def _numbers(units: Units, code: str, check: str) -> list[Finding]:
+    numbers, receipts = units.numbers, units.receipts
+    if numbers is None or not len(numbers.wrong):
+        return []
+    parts = [
+        f"{_named(units.rules.names, _kinds(units, places))} {words}"
+        for places, words in (
+            (numbers.bare, "had no number of 1 or more"),
+            (numbers.shared, "had the number of an event of another type"),
+            (numbers.beyond, "had a number far beyond all that came"),
+            (numbers.first, "began its run with another number than 1"),
+        )
+        if len(places)
+    ]
+    runs = np.unique(receipts.run[numbers.wrong])
+    n = len(units.runs)
+    share = f"in {of(len(runs), n, 'run')} ({percent(len(runs) / n)})"
+    words = f"{'; '.join(parts)}: {share}"
+    return [_found(units, code, check, len(numbers.wrong), words, runs, None, "")]
+
+
 def _late(units: Units, code: str, check: str) -> list[Finding]:
     places = units.marked("late")
     if not len(places):
@@ -139,10 +167,10 @@ def _late(units: Units, code: str, check: str) -> list[Finding]:
 
 def _unexpected(units: Units, code: str, check: str) -> list[Finding]:
     places = units.marked("unexpected")
-    alien = units.receipts.alien
+    alien, nameless = units.receipts.alien, units.receipts.nameless
     theirs = units.receipts.unit[places] >= len(units.runs)
     strangers = int(theirs.sum()) if units.rules.promises.recipients == "session" else 0
-    number = len(places) + len(alien)
+    number = len(places) + len(alien) + len(nameless)
     if not number:
         return []
     parts = []
@@ -158,7 +186,11 @@ def _unexpected(units: Units, code: str, check: str) -> list[Finding]:
         parts.append(f"{counted(strangers, 'event')} came to a session that had not begun the run")
     if len(alien):
         parts.append(f"{counted(len(alien), 'event')} came of runs that nobody here has begun")
-    pattern = "stranger" if 2 * (strangers + len(alien)) > number else ""
+    if len(nameless):
+        names = _named(units.rules.names, _kinds_of(units, nameless))
+        parts.append(f"{names} came without the id of a run, which others of the type carry")
+    pattern = "nameless" if 2 * len(nameless) > number else ""
+    pattern = "stranger" if 2 * (strangers + len(alien)) > number else pattern
     runs = np.unique(units.receipts.run[places])
     return [_found(units, code, check, number, "; ".join(parts), runs, None, pattern)]
 
@@ -176,9 +208,9 @@ def _phantom(units: Units, code: str, check: str) -> list[Finding]:
 
 
 def _unknown(units: Units, check: str) -> list[Finding]:
-    """Only what nothing else tells: runs that neither hung nor lost their connection."""
+    """Only what nothing else tells: not of runs that hung, were refused or were cut off."""
     rows = units.lacking(UNKNOWN)
-    told = units.hung | units.meanwhile.cut_by_peer
+    told = units.hung | units.meanwhile.cut_by_peer | units.refused
     told[units.receipts.run[units.receipts.late]] = True
     rows = rows[~told[rows["run"]]]
     if not len(rows):
@@ -250,6 +282,13 @@ def _kinds(units: Units, places: Ints) -> Ints:
     return np.bincount(units.receipts.type[places], minlength=units.rules.width)
 
 
+def _kinds_of(units: Units, rows: Rows) -> Ints:
+    column = units.rules.column
+    return np.bincount(
+        column[np.minimum(rows["flag"], len(column) - 1)], minlength=units.rules.width
+    )  # fmt: skip
+
+
 def _common(
     units: Units, runs: Ints, types: Ints | None = None, weights: Ints | None = None
 ) -> tuple[str, str]:
@@ -271,7 +310,7 @@ def _common(
     endpoints = endpoints_of(units)
     sums = np.bincount(endpoints[runs], weights=weights, minlength=1)
     most = int(np.argmax(sums))
-    if sums[most] >= _ALIKE * total and float((endpoints == most).mean()) < _ALIKE / 2 + 0.1:
+    if sums[most] >= _ALIKE * total and _beyond_chance(endpoints == most, runs):
         return f"; {int(sums[most])} of them at endpoint {units.view.endpoint(most)}", "endpoint"
     if types is not None:
         kinds = np.bincount(types, weights=weights, minlength=rules.width)
@@ -280,11 +319,19 @@ def _common(
     return "", ""
 
 
+def _beyond_chance(there: Mask, runs: Ints) -> bool:
+    """Whether cases at one place are more than its share of all runs explains (1 %)."""
+    bad = np.zeros(len(there), dtype=np.bool_)
+    bad[runs] = True
+    counts = [int((x & y).sum()) for x in (there, ~there) for y in (bad, ~bad)]
+    return fisher(counts[0], counts[1], counts[2], counts[3]) < _CHANCE
+
+
 def _is_first(units: Units, runs: Ints, types: Ints) -> Mask:
     """Cases that were the first event of the first run on their connection."""
     rules = units.rules
     opening = np.asarray(~rules.before.any(axis=0))
     opening[-1] = False
-    # Of a repeated event without numbers it cannot be known which one is missing.
-    opening &= rules.once | rules.promises.numbered
+    # Of a repeated event it cannot be known here which one is missing.
+    opening &= rules.once
     return np.asarray((units.meanwhile.order[runs] == 0) & opening[types])

@@ -34,9 +34,10 @@ class Receipts:
 
     `run` int32[n] row of the runs table; `unit` int32[n]: below the number of runs it is
     the run at the session that began it, else `others[unit - runs]` is (run, session);
-    `type` int8[n] column of Rules; `seq` int32[n], 0 none; `t` int64[n] ns; `op` int32[n]
+    `type` int16[n] column of Rules; `seq` int32[n], 0 none; `t` int64[n] ns; `op` int32[n]
     attempt; `leg` int32[n]; `kind` uint8[n] class; `late` and `reordered` bool[n], of FIRST
-    only. `alien`: rows of events of runs that nobody here has begun.
+    only. `alien`: rows of events of runs that nobody here has begun; `nameless`: rows of
+    events that name no run, of types that name theirs elsewhere in the stage.
     """
 
     run: Narrow
@@ -51,6 +52,7 @@ class Receipts:
     reordered: Mask
     others: Ints
     alien: Rows
+    nameless: Rows
 
     def __len__(self) -> int:
         return len(self.run)
@@ -63,9 +65,10 @@ class Receipts:
 def receipts_of(view: StageView, rules: Rules, runs: Rows) -> Receipts:
     """The receipts of the runs of a stage."""
     rows = view.history.rows
-    mine = np.flatnonzero((rows["kind"] == Kind.GOT) & (rows["b"] != -1))
+    got = rows["kind"] == Kind.GOT
+    mine = np.flatnonzero(got & (rows["b"] != -1))
     keys = rows["b"][mine]
-    column = rules.column[np.minimum(rows["flag"][mine], len(rules.column) - 1)].astype(np.int8)
+    column = _columns(rules, rows[mine])
     seq = np.maximum(rows["a"][mine], 0)
     strange = (keys == _NOT_OURS) & (column < rules.width - 1) & rules.names_runs
     alien = rows[mine[strange]]
@@ -88,7 +91,25 @@ def receipts_of(view: StageView, rules: Rules, runs: Rows) -> Receipts:
         reordered=np.zeros(len(run), dtype=np.bool_),
         others=others,
         alien=alien[_of_stage(view, alien)],
+        nameless=_nameless(view, rules, rows[got & (rows["b"] == -1)], rows[mine]),
     )
+
+
+def _columns(rules: Rules, rows: Rows) -> Narrow:
+    column: Narrow = rules.column[np.minimum(rows["flag"], len(rules.column) - 1)].astype(np.int16)
+    return column
+
+
+def _nameless(view: StageView, rules: Rules, rows: Rows, named: Rows) -> Rows:
+    """Those of `rows` whose type is one of a run, and which others of the stage name."""
+    column = _columns(rules, rows)
+    events = column < rules.width - 1
+    if not events.any():  # as nearly always
+        return rows[:0]
+    rows, column = rows[events], column[events]
+    mine = _of_stage(view, rows)
+    names = np.unique(_columns(rules, named[_of_stage(view, named)]))
+    return rows[mine & np.isin(column, names)]
 
 
 def identities(view: StageView, sessions: Narrow) -> Ints:

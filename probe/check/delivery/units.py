@@ -5,7 +5,7 @@ ours covers belongs to the checks of pressure, what a gap covers to those of rep
 with late events has neither lost nor hung; of one whose connection the peer ended, and of
 one that was silent past its deadline, the rest may never have been made, and is unknown.
 Missing events are counted by type: holes in a promised numbering first, by what is missing,
-then what is known to be needed.
+then what is known to be needed. Where the journal dropped rows, whatever is missing is unknown.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from probe.check.delivery.classes import classify, refused_at
 from probe.check.delivery.coverage import Meanwhile, meanwhile, overlapping
+from probe.check.delivery.numbers import Numbers, numbers_of
 from probe.check.delivery.receipts import (
     DUPLICATED,
     FOREIGN,
@@ -59,6 +60,8 @@ class Units:
     hung: Mask
     refused: Mask
     meanwhile: Meanwhile
+    numbers: Numbers | None
+    """Only where they are promised."""
 
     @cached_property
     def own(self) -> Mask:
@@ -108,10 +111,20 @@ def units_of(view: StageView, rules: Rules) -> Units:
     seen = np.bincount(code, minlength=len(runs) * width).astype(np.int32)
     seen = seen.reshape(len(runs), width)
     refused = refused_at(view, runs) < FOREVER
-    inner, trailing = _holes(rules, runs, receipts, seen, own)
-    inner[refused] = trailing[refused] = 0
-    missing, hung = _judged(rules, runs, receipts, seen, inner, trailing, life)
-    return Units(view, rules, runs, receipts, seen, missing, hung, refused, life)
+    numbers = None
+    if rules.promises.numbered:
+        numbers = numbers_of(rules, len(runs), receipts, view.history.lost)
+    inner, trailing = _holes(rules, runs, seen, numbers)
+    # One refused before anything came of it was never due.
+    never = refused & ~seen.any(axis=1)
+    inner[never] = trailing[never] = 0
+    torn = bool(view.history.lost)
+    missing, hung = _judged(
+        rules, runs, receipts, seen, (inner, trailing), life, refused, numbers, torn=torn
+    )  # fmt: skip
+    return Units(
+        view, rules, runs, receipts, seen, missing, hung, refused, life, numbers
+    )  # fmt: skip
 
 
 def _excuse(view: StageView, runs: Rows, receipts: Receipts, life: Meanwhile) -> None:
@@ -129,9 +142,7 @@ def _excuse(view: StageView, runs: Rows, receipts: Receipts, life: Meanwhile) ->
     receipts.late[late[stalled]] = False
 
 
-def _holes(
-    rules: Rules, runs: Rows, receipts: Receipts, seen: Table, own: Mask
-) -> tuple[Table, Table]:
+def _holes(rules: Rules, runs: Rows, seen: Table, numbers: Numbers | None) -> tuple[Table, Table]:
     """Missing events by run and column: those before something that came, and the rest."""
     size = np.maximum(runs["size"], 1)[:, None]
     lacking = rules.least * np.where(rules.sized, size, 1) - seen
@@ -143,24 +154,16 @@ def _holes(
         later[:, k] = (seen[:, after] > 0).any(axis=1) | (ended & (k != rules.end))
     inner = np.where(later, lacking, 0)
     trailing = lacking - inner
-    if rules.promises.numbered and len(runs):
-        _by_numbers(rules, receipts, own, inner, trailing)
+    if numbers is not None and len(runs):
+        _by_numbers(rules, numbers, inner, trailing)
     return inner, trailing
 
 
-def _by_numbers(rules: Rules, receipts: Receipts, own: Mask, inner: Table, trailing: Table) -> None:
+def _by_numbers(rules: Rules, numbers: Numbers, inner: Table, trailing: Table) -> None:
     """Holes in the sequence are missing events, whatever the types say; in place."""
-    numbered = own & (receipts.seq > 0)
-    run, seq = receipts.run[numbered], receipts.seq[numbered]
     highest = np.zeros(len(inner), dtype=np.int64)
-    if len(run):
-        starts = np.flatnonzero(np.append(True, run[1:] != run[:-1]))
-        highest[run[starts]] = np.maximum.reduceat(seq, starts)
-    # What was not asked for takes up its number all the same.
-    odd = (receipts.unit < len(inner)) & (receipts.kind == UNEXPECTED) & (receipts.seq > 0)
-    odd &= receipts.seq < highest[receipts.run]
-    taken = np.bincount(run, minlength=len(inner))
-    taken += np.bincount(receipts.run[odd], minlength=len(inner))
+    np.maximum.at(highest, numbers.run, numbers.seq)
+    taken = np.bincount(numbers.run, minlength=len(inner))
     holes = highest - taken - inner.sum(axis=1)
     some = np.flatnonzero(holes > 0)
     left = holes[some]
@@ -177,11 +180,15 @@ def _judged(
     runs: Rows,
     receipts: Receipts,
     seen: Table,
-    inner: Table,
-    trailing: Table,
+    absent: tuple[Table, Table],
     life: Meanwhile,
+    refused: Mask,
+    numbers: Numbers | None,
+    *,
+    torn: bool,
 ) -> tuple[Rows, Mask]:
-    """What is sure of each missing event; and which runs hang."""
+    """What is sure of each missing event; and which runs hang. `torn`: rows of ours are lost."""
+    inner, trailing = absent
     last = runs["begun"].copy()
     own = receipts.own(len(runs))
     # By unit and time, so that of several the last one stays.
@@ -195,16 +202,19 @@ def _judged(
     after = (life.alive > last) | (life.closed_in_order >= last)
     rest = trailing.sum(axis=1)
 
-    unsure = late | (life.cut_by_peer & ~ended & ~covered) | (ended & ~after)
-    within = np.where(unsure, UNKNOWN, LOST)
+    open_ = late | (life.cut_by_peer & ~ended & ~covered) | (ended & ~after)
+    within = np.where(open_, UNKNOWN, LOST)
     within = np.where(gap, GAP_LOST, within)
+    within = np.where(torn, UNKNOWN, within)
     within = np.where(life.stalled, STALLED, within)
     hung = covered & ~late & ~gap & ~life.stalled & ((rest > 1) | ((rest > 0) & ~acked))
+    hung &= ~refused & (not torn)
     behind = np.where(covered & ~late & ~hung, LOST, UNKNOWN)
     behind = np.where(gap & covered & ~late, GAP_LOST, behind)
+    behind = np.where(refused | torn, UNKNOWN, behind)
     behind = np.where(life.stalled, STALLED, behind)
     parts = [_rows(inner, within, trailing=False), _rows(trailing, behind, trailing=True)]
-    missing = np.concatenate([_before_gap(rules, runs, receipts, life, parts[0]), parts[1]])
+    missing = np.concatenate([_before_gap(runs, receipts, life, numbers, parts[0]), parts[1]])
     return missing[np.argsort(missing["run"], kind="stable")], hung
 
 
@@ -217,18 +227,19 @@ def _rows(table: Table, what: Ints, *, trailing: bool) -> Rows:
 
 
 def _before_gap(
-    rules: Rules, runs: Rows, receipts: Receipts, life: Meanwhile, missing: Rows
+    runs: Rows, receipts: Receipts, life: Meanwhile, numbers: Numbers | None, missing: Rows
 ) -> Rows:
     """Holes below what had come before the session was away are lost, and not by the gap."""
     gone = missing["what"] == GAP_LOST
-    if not (gone.any() and rules.promises.numbered):
+    if not gone.any() or numbers is None:
         return missing
     mine = (life.away[receipts.run] >= 0) & receipts.own(len(runs)) & (receipts.seq > 0)
-    run, seq = receipts.run[mine], receipts.seq[mine].astype(np.int64)
-    before = receipts.op[mine] == runs["attempt"][run]
+    mine &= numbers.sound[receipts.run] & (receipts.op == runs["attempt"][receipts.run])
     highest = np.zeros(len(runs), dtype=np.int64)
-    np.maximum.at(highest, run[before], seq[before])
-    below = np.bincount(run[seq <= highest[run]], minlength=len(runs))
+    np.maximum.at(highest, receipts.run[mine], receipts.seq[mine])
+    below = np.bincount(
+        numbers.run[numbers.seq <= highest[numbers.run]], minlength=len(runs)
+    )  # fmt: skip
     lost = highest - below
     out = [missing[~gone]]
     for row in np.unique(missing["type"][gone]):  # a loop over types
