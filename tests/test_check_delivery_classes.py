@@ -602,7 +602,7 @@ def test_lines_of_a_witness_say_what_a_row_means():
         "tool, sequence 3, of run 0 of session 0",
         "a field is missing: tool.results: missing",
         "names run 0 of session 0, which is another's",
-        "names a user that is not ours",
+        "names another user",
         "reading stops",
         "reading goes on",
         "drops TCP without a Close",

@@ -108,7 +108,8 @@ def test_attempts():
     assert ended == {
         "session": 4, "attempt": 1, "trial": 1, "population": 2, "endpoint": 1,
         "intended": 150, "dial": 150, "resolved": 151, "tcp": 152, "tls": 153, "sent": 154,
-        "head": 155, "first": 156, "ready": 157, "event": 162, "served": 162, "end": 172, "status": 101,
+        "head": 155, "first": 156, "ready": 157, "event": 162, "served": 162, "end": 172,
+        "status": 101,
         "violations": Violation.ACCEPT, "outcome": Outcome.CLOSED, "phase": Phase.READY,
         "close_code": 1011, "close_at": 171, "request_text": 0, "response_text": 0,
         "reason_text": 50, "detail_text": 60,

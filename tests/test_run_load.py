@@ -249,7 +249,8 @@ def test_a_results_folder_that_cannot_be_is_a_usage_error(probe):
     probe.write("file", "")
     with Server(echo) as server:
         target = probe.target(f"ws://127.0.0.1:{server.port}/")
-        done = probe("run", "smoke", "-t", target, "--out", "file/results")
+        probe.scenario(stage('shape = { rate = "30/s", lasts = "1s" }'))
+        done = probe("run", "small", "-t", target, "--out", "file/results")
         assert done.code == 2, done.told
         assert "--out" in done.err
         assert server.accepted == 0

@@ -204,7 +204,9 @@ def test_a_missing_variable_of_the_command_is_named_where_it_is_needed(probe, se
     assert done.code == 2, done.told
     assert "PROBE_RESTART" in done.err
     # A scenario that restarts nothing does not need it.
-    done = probe.inside("run", "smoke", "--dry-run", "-t", name)
+    clients = 'populations.users = { shape = { clients = 1 }, script = [{ do = "connect" }] }'
+    probe.scenario(f"[stages.load]\n{clients}\n", name="calm")
+    done = probe.inside("run", "calm", "--dry-run", "-t", name)
     assert done.code == 0, done.told
 
 

@@ -35,8 +35,8 @@ SOUND: Final[tuple[Sound, ...]] = (
     Sound(
         "reconnect_storm",
         (
-            "stages.together.populations.herd.shape.clients=50",
-            "stages.spread.populations.herd.shape.clients=50",
+            "stages.together.populations.herd.shape.clients=20",
+            "stages.spread.populations.herd.shape.clients=20",
         ),
         restarts=3,
     ),

@@ -70,7 +70,9 @@ def receipts_of(view: StageView, rules: Rules, runs: Rows) -> Receipts:
     keys = rows["b"][mine]
     column = _columns(rules, rows[mine])
     seq = np.maximum(rows["a"][mine], 0)
-    strange = (keys == _NOT_OURS) & (column < rules.width - 1) & rules.names_runs
+    # Where the service names its runs, others of the same user may rightly bring theirs.
+    known = rules.names_runs or rules.promises.recipients == "session"
+    strange = (keys == _NOT_OURS) & (column < rules.width - 1) & known
     alien = rows[mine[strange]]
     at, found = _places(runs["key"], keys)
     # A message of another type counts only where it takes up a number.
