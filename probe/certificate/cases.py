@@ -1,8 +1,10 @@
 """The table of cases: each defect of the lab, where it ought to be seen, and as what.
 
-The rule: what stands here was written before the runs, from the lab's table of defects and
-the catalogue of findings; a run that differs is told and never explained away. Times are
-scaled down by assignments, so that a run takes seconds. `sound` has the healthy lab.
+The rule: the codes come from the lab's table of defects and the catalogue of findings. Doses,
+times (scaled down, so that a run takes seconds) and how counts compare with the ledger were
+settled on first runs: from then on a run that differs is told and never explained away, which
+makes this a guard against change more than an independent prediction. `sound` has the healthy
+lab.
 """
 
 from __future__ import annotations
