@@ -112,12 +112,18 @@ def differing(every: list[Facet]) -> tuple[list[Contrast], int]:
     for k, facet in enumerate(every):
         blamed: tuple[int, ...] = ()
         while contrasts := [c for c in _contrasts(k, facet, blamed) if not c.trivial]:
-            best = min(contrasts, key=lambda c: (c.p_value, not c.more, -c.endpoint))
+            best = min(contrasts, key=_clearest)
             if best.p_value * tests > ALPHA:
                 break
             out.append(best)
             blamed += (best.endpoint,)
     return sorted(out, key=lambda c: (c.p_value, c.facet, c.endpoint)), tests
+
+
+def _clearest(contrast: Contrast) -> tuple[float, bool, int]:
+    """The order of blame. Rounded: having one value is not having the other, at one p-value."""
+    p_value = float(f"{contrast.p_value:.9e}")
+    return p_value, not contrast.more, -contrast.endpoint
 
 
 def _contrasts(number: int, facet: Facet, without: tuple[int, ...]) -> Iterator[Contrast]:
