@@ -18,6 +18,7 @@ from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.delivery.receipts import identities
 from probe.check.lines import type_words
+from probe.check.rows import of_stage
 from probe.check.witness import message_witness, run_witness
 from probe.check.words import at_most, counted, of, were
 from probe.history.records import Kind, identity_mark
@@ -38,8 +39,7 @@ def isolation(view: StageView) -> Part:
     """`<stage>.isolation`."""
     part = Part()
     wanted = view.stage.expect.isolation
-    rows = view.history.of(Kind.GOT)
-    rows = rows[np.isin(rows["session"], view.sessions["session"])]
+    rows = of_stage(view, Kind.GOT)
     cases, marks = _foreign(view, rows)
     bad = len(cases)
     if not wanted and not bad:

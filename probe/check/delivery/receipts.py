@@ -65,10 +65,10 @@ class Receipts:
 def receipts_of(view: StageView, rules: Rules, runs: Rows) -> Receipts:
     """The receipts of the runs of a stage."""
     rows = view.history.rows
-    got = rows["kind"] == Kind.GOT
-    mine = np.flatnonzero(got & (rows["b"] != -1))
-    keys = rows["b"][mine]
-    column = _columns(rules, rows[mine])
+    got = view.history.places(Kind.GOT)
+    keys = rows["b"][got]
+    bare, mine, keys = got[keys == -1], got[keys != -1], keys[keys != -1]
+    column = _columns(rules, rows["flag"][mine])
     seq = np.maximum(rows["a"][mine], 0)
     # Where the service names its runs, others of the same user may rightly bring theirs.
     known = rules.names_runs or rules.promises.recipients == "session"
@@ -93,24 +93,24 @@ def receipts_of(view: StageView, rules: Rules, runs: Rows) -> Receipts:
         reordered=np.zeros(len(run), dtype=np.bool_),
         others=others,
         alien=alien[_of_stage(view, alien)],
-        nameless=_nameless(view, rules, rows[got & (rows["b"] == -1)], rows[mine]),
+        nameless=_nameless(view, rules, rows[bare], rows, mine),
     )
 
 
-def _columns(rules: Rules, rows: Rows) -> Narrow:
-    column: Narrow = rules.column[np.minimum(rows["flag"], len(rules.column) - 1)].astype(np.int16)
+def _columns(rules: Rules, flags: NDArray[np.uint16]) -> Narrow:
+    column: Narrow = rules.column[np.minimum(flags, len(rules.column) - 1)].astype(np.int16)
     return column
 
 
-def _nameless(view: StageView, rules: Rules, rows: Rows, named: Rows) -> Rows:
-    """Those of `rows` whose type is one of a run, and which others of the stage name."""
-    column = _columns(rules, rows)
+def _nameless(view: StageView, rules: Rules, rows: Rows, every: Rows, named: Narrow) -> Rows:
+    """Those of `rows` whose type is one of a run, and which the rows at `named` name."""
+    column = _columns(rules, rows["flag"])
     events = column < rules.width - 1
     if not events.any():  # as nearly always
         return rows[:0]
     rows, column = rows[events], column[events]
-    mine = _of_stage(view, rows)
-    names = np.unique(_columns(rules, named[_of_stage(view, named)]))
+    mine, others = _of_stage(view, rows), every[named]
+    names = np.unique(_columns(rules, others["flag"][_of_stage(view, others)]))
     return rows[mine & np.isin(column, names)]
 
 
