@@ -40,6 +40,8 @@ ACHIEVED_MIN: Final = 0.95
 ALIKE_MIN: Final = 5
 _STOPPED: Final = 2
 
+_OWN: Final = (Kind.LAG, Kind.CPU, Kind.STEAL, Kind.GC, Kind.LIMIT)
+
 
 class _Notes:
     """Taints, reasons for invalid, and figures, being collected."""
@@ -58,7 +60,8 @@ def fitness(
     begun = [view for view in views if not view.skipped]
     low = min((view.begun for view in begun), default=0) if window else 0
     high = max((view.ended for view in begun), default=0) if window else 2**63 - 1
-    rows = history.rows[(history.rows["t"] >= low) & (history.rows["t"] <= high)]
+    rows = history.of(*_OWN)
+    rows = rows[(rows["t"] >= low) & (rows["t"] <= high)]
     _heartbeat(notes, rows, _smallest_limit(views))
     _processor(notes, rows)
     _steal(notes, rows)
@@ -294,7 +297,7 @@ def _plausible(
     traffic = history.of(Kind.TRAFFIC)
     read = int(traffic["b"][traffic["flag"] == 1].sum()) + int(history.of(Kind.FIRST)["a"].sum())
     if not len(traffic):  # cut off before any connection ended: only that messages came is known
-        read = int((history.rows["kind"] == Kind.GOT).sum())
+        read = len(history.places(Kind.GOT))
     ready = any((view.attempts["ready"] > 0).any() for view in views)
     if resolved.dialect.ready.event and ready and not read:
         notes.invalid.append("clients got ready, and not one byte was read after the handshakes")

@@ -18,7 +18,7 @@ from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.delivery.receipts import identities
 from probe.check.lines import type_words
-from probe.check.rows import of_stage
+from probe.check.rows import among
 from probe.check.witness import message_witness, run_witness
 from probe.check.words import at_most, counted, of, were
 from probe.history.records import Kind, identity_mark
@@ -39,19 +39,23 @@ def isolation(view: StageView) -> Part:
     """`<stage>.isolation`."""
     part = Part()
     wanted = view.stage.expect.isolation
-    rows = of_stage(view, Kind.GOT)
-    cases, marks = _foreign(view, rows)
+    every, places = view.history.rows, view.history.places(Kind.GOT)
+    places = places[among(every["session"][places], view.sessions["session"])]
+    runs = every["b"][places]
+    cases, marks = _foreign(
+        view, every[places[(runs >= 0) & (runs >> 32 != every["session"][places])]]
+    )
     bad = len(cases)
     if not wanted and not bad:
         return part
-    n = len(rows) + int((cases["kind"] == Kind.CLOSE).sum())
-    own = int((rows["b"] >= 0).sum())
+    n = len(runs) + int((cases["kind"] == Kind.CLOSE).sum())
+    own = int((runs >= 0).sum())
     users = len(np.unique(view.sessions["identity"][view.sessions["ready"] > 0]))
     if not bad and (users < 2 or not own):  # noqa: PLR2004 -- nobody is foreign to himself
         why = f"there was only {counted(users, 'user')}" if own else "no event of a run came"
         part.checks.append(unmeasured(view, WHAT, "absence", why))
         return part
-    nobodys = 0 if _we_name(view) else int((rows["b"] == _NOT_OURS).sum())
+    nobodys = 0 if _we_name(view) else int((runs == _NOT_OURS).sum())
     if not bad and nobodys:
         why = f"{of(nobodys, n, 'message')} {were(nobodys)} of a run that no session knows: whose?"
         part.checks.append(unmeasured(view, WHAT, "absence", why))
@@ -72,14 +76,15 @@ def _we_name(view: StageView) -> bool:
     return run is None or "{run}" in run.start
 
 
-def _foreign(view: StageView, got: Rows) -> tuple[Rows, Rows]:
+def _foreign(view: StageView, others: Rows) -> tuple[Rows, Rows]:
     """Messages with something of another user: their GOT rows, and what names the other.
+
+    `others`: messages of runs that another session began.
 
     What the reason of a Close names has the row of that CLOSE for its message. Of one message
     only one row counts, though it may name another in several places.
     """
-    direct = got[(got["b"] >= 0) & ((got["b"] >> 32) != got["session"])]
-    direct = direct[_strange(view, direct)]
+    direct = others[_strange(view, others)]
     noted = view.history.of(Kind.FOREIGN)
     noted = noted[np.isin(noted["session"], view.sessions["session"])]
     noted = noted[(noted["flag"] != _RUN) | _strange(view, noted)]

@@ -59,8 +59,12 @@ def numbers_of(rules: Rules, runs: int, receipts: Receipts, lost: int) -> Number
     run, seq = receipts.run[some].astype(np.int64), receipts.seq[some].astype(np.int64)
     seen = np.bincount(receipts.run[own], minlength=runs)
     beyond = some[seq > seen[run] + lost + BEYOND]
+    begins = np.flatnonzero(np.diff(run, prepend=-1))  # they stand by run
     lowest = np.full(runs, np.iinfo(np.int64).max)
-    np.minimum.at(lowest, run, seq)
+    highest = np.zeros(runs, dtype=np.int64)
+    if len(run):
+        lowest[run[begins]] = np.minimum.reduceat(seq, begins)
+        highest[run[begins]] = np.maximum.reduceat(seq, begins)
     opens = ~rules.before.any(axis=0) & rules.once
     opens[-1] = False
     later = (lowest[run] > 1) & (seq == lowest[run]) & opens[receipts.type[some]] & (not lost)
@@ -69,8 +73,6 @@ def numbers_of(rules: Rules, runs: int, receipts: Receipts, lost: int) -> Number
     for places in (bare, beyond, first):
         sound[receipts.run[places]] = False
     # What was not asked for takes up its number all the same, but tells no higher one.
-    highest = np.zeros(runs, dtype=np.int64)
-    np.maximum.at(highest, run, seq)
     odd = np.flatnonzero(
         (receipts.unit < runs) & (receipts.kind == UNEXPECTED) & (receipts.seq > 0)
     )
@@ -98,7 +100,7 @@ def _distinct(codes: Ints) -> Ints:
     if rises.all():
         return codes
     if (codes[1:] < codes[:-1]).any():
-        codes = np.sort(codes)
+        codes = np.sort(codes, kind="stable")  # they nearly rise, and this one makes use of it
         rises = codes[1:] > codes[:-1]
     return codes[np.concatenate([[True], rises])]
 
