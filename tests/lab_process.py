@@ -82,7 +82,9 @@ class Lab:
                 pipe.close()
 
     def lines(self, event=None):
-        lines = [json.loads(line) for line in self.ledger.read_text().splitlines()]
+        # A line that is being written just now may be seen in part: that one is not there yet.
+        whole, _, _ = self.ledger.read_text().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if event in (None, line["event"])]
 
     def phases(self):
@@ -274,6 +276,7 @@ def recount(lines):
         "fault": "kind",
         "hit": "defect",
         "overflow": "told",
+        "revocation": "kind",
     }
     events: dict[str, Counter[str]] = {}
     for line in lines:

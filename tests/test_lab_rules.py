@@ -7,7 +7,8 @@ import hashlib
 import pytest
 
 from probe.lab.boot import BootPlan, parse_boot
-from probe.lab.defects import DefectError, Defects, draw
+from probe.lab.defects import DefectError, Defects
+from probe.lab.draws import draw
 from probe.lab.durations import format_duration, parse_duration
 from probe.lab.fate import draw_fate, kind_at
 from probe.lab.limits import Bucket, Limit, parse_limit
@@ -104,7 +105,7 @@ def test_rates_are_kept():
     ("name", "value", "message"),
     [
         ("cold_start_hung", None, "nearest: cold_start_hang"),
-        ("zzz", None, "nearest: broadcast_misses_one, close_1011"),
+        ("zzz", None, "nearest: accept_without_subprotocol, alg_none"),
         ("cold_start_hang", "1.1", "rate from 0 to 1"),
         ("cold_start_hang", "nan", "rate from 0 to 1"),
         ("cold_start_hang", "often", "rate from 0 to 1"),

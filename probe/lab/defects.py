@@ -9,17 +9,20 @@ side by side, the caller gives the index.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from probe.lab.draws import draw
 from probe.lab.durations import format_duration, parse_duration
-from probe.lab.table import TABLE, Defect
+from probe.lab.table import TABLE
+from probe.lab.windows import Span, Window, format_span, parse_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from probe.lab.defect import Defect
 
 COUNT_MAX: Final = 1_000
 
@@ -30,10 +33,14 @@ class DefectError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a defect is set to: a rate, a count, or int nanoseconds; and the event it is for."""
+    """What a defect is set to: a rate, a count, or int nanoseconds; and the event it is for.
+
+    The number of a window is the probability inside it.
+    """
 
     number: float | int
     target: str | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ def _allowed(row: Defect) -> str:
     match row.unit:
         case "duration":
             return 'a duration like "400ms"'
+        case "window":
+            return 'a window [DELAY+]WIDTH[~JITTER][/P] like "100ms+50ms~1ms/0.3", 1ms to 60s wide'
         case "count":
             return f"a whole number from 1 to {COUNT_MAX}"
         case "switch":
@@ -77,19 +86,30 @@ def parse_value(row: Defect, value: object) -> Value:
     if row.targets and isinstance(value, str) and "@" in value:
         plain, _, target = value.partition("@")
     try:
-        if row.unit == "duration":
-            if isinstance(plain, str):
-                return Value(parse_duration(plain))
-        elif isinstance(plain, (int, float, str)) and not isinstance(plain, bool):
-            number = float(plain)
-            if row.unit == "count":
-                if number in range(1, COUNT_MAX + 1):
-                    return Value(int(number))
-            elif 0.0 <= number <= 1.0 and target in (None, *row.targets):  # false for NaN as well
-                return Value(number, target)
+        found = _parse(row, plain, target)
     except ValueError:
-        pass
-    raise DefectError(f"defect {row.name} takes {_allowed(row)}, not {str(value)[:80]!r}")
+        found = None
+    if found is None:
+        raise DefectError(f"defect {row.name} takes {_allowed(row)}, not {str(value)[:80]!r}")
+    return found
+
+
+def _parse(row: Defect, plain: object, target: str | None) -> Value | None:
+    """The value, None or ValueError when it is none."""
+    if row.unit in ("duration", "window"):
+        if not isinstance(plain, str):
+            return None
+        if row.unit == "duration":
+            return Value(parse_duration(plain))
+        span = parse_span(plain)
+        return Value(span.chance, span=span)
+    if not isinstance(plain, (int, float, str)) or isinstance(plain, bool):
+        return None
+    number = float(plain)
+    if row.unit == "count":
+        return Value(int(number)) if number in range(1, COUNT_MAX + 1) else None
+    fits = 0.0 <= number <= 1.0 and target in (None, *row.targets)  # false for NaN as well
+    return Value(number, target) if fits else None
 
 
 class Defects:
@@ -130,6 +150,15 @@ class Defects:
         assert TABLE[name].unit == "duration"
         value = self._active.get(name)
         return None if value is None else int(value.number)
+
+    def window(self, name: str) -> Window | None:
+        """The window of that defect, None when it is off."""
+        assert TABLE[name].unit == "window"
+        value = self._active.get(name)
+        if value is None:
+            return None
+        assert value.span is not None
+        return Window(name, value.span, self._origin, self._asked)
 
     def count(self, name: str) -> int | None:
         """The count of that defect, None when it is off."""
@@ -173,12 +202,8 @@ class Defects:
 def _format(row: Defect, value: Value) -> float | int | str:
     if row.unit == "duration":
         return format_duration(int(value.number))
+    if value.span is not None:
+        return format_span(value.span)
     if value.target is not None:
         return f"{value.number}@{value.target}"
     return value.number
-
-
-def draw(key: str) -> float:
-    """A number in [0, 1) that depends on the key alone: 53 bits of its SHA-256."""
-    digest = hashlib.sha256(key.encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)

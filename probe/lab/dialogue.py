@@ -1,4 +1,4 @@
-"""What one ready connection is answered: start_agent, ping, resume, errors, the rate limit.
+"""What one ready connection is answered: start_agent, ping, resume, refresh, errors, the limit.
 
 Each message costs one token of the user's budget, whatever it says; over the budget it is
 not processed and the client is told when to try again. Every answer goes through the
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from probe.lab.hub import Hub, Member
     from probe.lab.messages import Event
     from probe.lab.state import State
+    from probe.lab.tenure import Tenure
 
 
 class Dialogue:
     """The answers to one member of a hub; `replayed` and `limited` count them."""
 
-    def __init__(self, state: State, hub: Hub, member: Member) -> None:
+    def __init__(self, state: State, hub: Hub, member: Member, tenure: Tenure) -> None:
         self._state = state
         self._hub = hub
         self._member = member
+        self._tenure = tenure
         self._ids = {"user_id": member.user_id, "connection_id": member.connection_id}
 
     def answer(self, message: WSMessage) -> None:
@@ -45,9 +47,12 @@ class Dialogue:
             request = read(message)
         except MessageError as error:
             problem = error
+        if self._is_lost_behind_refresh(request):
+            return None
         wait_ns = self._wait_ns()
         if wait_ns:
             return self._limit(request, wait_ns)
+        self._tenure.note_message()
         try:
             if problem is not None:
                 raise problem
@@ -65,8 +70,38 @@ class Dialogue:
                 self._say("pong", {} if name is None else {"id": name})
             case "resume":
                 self._resume(read_after(request))
+            case "refresh":
+                self._refresh(request)
+            case "authenticate":
+                raise MessageError("already_authenticated")
             case _:
                 raise MessageError("unknown_type")
+
+    def _refresh(self, request: dict[str, Any]) -> None:
+        """Take a new token, or go on with the old one."""
+        window = self._state.defects.window("refresh_race")
+        if window is not None:
+            connection_id = self._member.connection_id
+            self._state.firsts.begin(window, connection_id, time.perf_counter_ns())
+        if self._state.defects.hits("refresh_drops_session"):
+            self._state.ledger.hit("refresh_drops_session", **self._ids)
+            return self._tenure.end_now(1008, "refresh failed")
+        token = request.get("token")
+        if not isinstance(token, str) or not self._tenure.renew(token):
+            raise MessageError("refresh_refused")
+        return self._say("refreshed", {})
+
+    def _is_lost_behind_refresh(self, request: dict[str, Any]) -> bool:
+        window = self._state.defects.window("refresh_race")
+        if window is None:
+            return False
+        now_ns = time.perf_counter_ns()
+        second = self._state.firsts.since(window, self._member.connection_id, now_ns)
+        if second is None:
+            return False
+        told = {**self._ids, **known_ids(request, "id", "run_id")}
+        self._state.ledger.hit("refresh_race", after_ns=second.after_ns, **told)
+        return True
 
     def _wait_ns(self) -> int:
         """0 when a message is within the budget, else how long until one is."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from probe.lab.defects import Defects
     from probe.lab.hub import Hubs, Run
     from probe.lab.ledger import Ledger
+    from probe.lab.windows import Firsts
 
 _SHAPES: Final = (
     ("nested_payload", ("payload",)),
@@ -42,10 +43,11 @@ class Made:
 class Emission:
     """Makes events and hands them out."""
 
-    def __init__(self, ledger: Ledger, defects: Defects, hubs: Hubs) -> None:
+    def __init__(self, ledger: Ledger, defects: Defects, hubs: Hubs, firsts: Firsts) -> None:
         self._ledger = ledger
         self._defects = defects
         self._hubs = hubs
+        self._firsts = firsts
 
     def make(self, run: Run, index: int) -> Made:
         """Make the event of that index, and log it, unless it is to be lost."""
@@ -70,7 +72,9 @@ class Emission:
             return 0
         marks = run.fate.at(made.index)
         reached = 0
-        if marks or run.fate.missed:
+        if "reconnect_ghost" in self._defects and self._vanishes(run, event):
+            pass
+        elif marks or run.fate.missed:
             reached = self._deliver_marked(run, event, marks)
         else:
             for member in run.hub.members.values():
@@ -82,6 +86,19 @@ class Emission:
         if marks:
             self._follow(run, event, marks, reached)
         return reached
+
+    def _vanishes(self, run: Run, event: Event) -> bool:
+        """Whether the event goes to a connection that is dead, instead of those that live."""
+        window = self._defects.window("reconnect_ghost")
+        user_id = run.hub.user_id
+        if window is None or not run.hub.members:
+            return False
+        second = self._firsts.since(window, user_id, time.perf_counter_ns())
+        if second is None:
+            return False
+        more = {"connection_id": second.first, "after_ns": second.after_ns}
+        self.tell("reconnect_ghost", run, event, connections=len(run.hub.members), **more)
+        return True
 
     def _deliver_marked(self, run: Run, event: Event, marks: frozenset[str]) -> int:
         reached = doubled = 0
@@ -98,6 +115,9 @@ class Emission:
                     connections=1,
                     connection_id=member.connection_id,
                 )
+            elif "subscribe_race" in marks and member is run.starter:
+                more = {"connection_id": member.connection_id, "after_ns": run.early_ns}
+                self.tell("subscribe_race", run, event, connections=1, **more)
             elif member.outbound.put_event(event):
                 reached += 1
                 if "duplicate_event" in marks:
@@ -134,7 +154,7 @@ class Emission:
     def _encode(self, run: Run, kind: str, made: Made) -> bytes:
         asked, marks = run.asked, run.fate.at(made.index)
         fields: dict[str, Any] = {
-            "run_id": asked.run_id,
+            "run_id": run.shown_id or asked.run_id,
             "thread_id": asked.thread_id,
             "user_id": run.hub.user_id,
             "sequence": made.index + 1,

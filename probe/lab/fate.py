@@ -63,11 +63,18 @@ def kind_at(index: int, thoughts: int) -> str:
 
 
 def draw_fate(
-    defects: Defects, thoughts: int, *, legacy: bool, first: bool, others: Sequence[str]
+    defects: Defects,
+    thoughts: int,
+    *,
+    legacy: bool,
+    first: bool,
+    others: Sequence[str],
+    early: bool = False,
 ) -> Fate:
     """Draw for a run at /ws/legacy or not, the first of its connection or not.
 
-    `others` are the user's connections beside that which starts the run.
+    `others` are the user's connections beside that which starts the run; `early` runs were
+    started in the window of subscribe_race.
     """
     found: dict[int, set[str]] = {}
     if legacy and defects.hits("mode_differs"):
@@ -79,6 +86,8 @@ def draw_fate(
             found.setdefault(_moment(drawn, kinds, thoughts), set()).add(name)
     if first and defects.hits("drop_first_event"):
         found.setdefault(0, set()).add("drop_first_event")
+    if early:
+        found.setdefault(0, set()).add("subscribe_race")
     missing = defects.draw("broadcast_misses_one")
     missed = others[missing.pick(len(others), "connection")] if missing and others else ""
     moments = {index: frozenset(names) for index, names in found.items()}

@@ -1,72 +1,53 @@
 """The WebSocket handshake: judged by hand, then accepted or refused before the upgrade.
 
 Order of judgement: is the lab ready (else the cold-start defects have their turn), is the
-request a WebSocket handshake at all (RFC 6455 section 4.2.1), is there room, can the
-offered subprotocols be served, is the user who they say. Each refusal is an HTTP answer
-with a JSON body of fixed words and closes the connection. The ledger line is written
-first and the answer in the same step of the loop, so a lab that is killed has no answer
-out that its ledger does not know, and no stamp is later than the peer's sight of it.
+request a WebSocket handshake at all (RFC 6455 section 4.2.1), is there room, may a page of
+that origin come in, can the offered subprotocols be served, is it clear who the user is, and
+are they who they say. Each refusal is an HTTP answer with a JSON body of fixed words and
+closes the connection. The ledger line is written first and the answer in the same step of
+the loop, so a lab that is killed has no answer out that its ledger does not know, and no
+stamp is later than the peer's sight of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import hashlib
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from probe.lab.offers import SUPPORTED, Choice, OfferError, choose
-from probe.lab.session import Session, close_by_server, end_when_closed, reset
-from probe.lab.state import MESSAGE_BYTES_MAX, SESSIONS_MAX
+from probe.lab.admission import admit_at_door
+from probe.lab.breaker import OpenError
+from probe.lab.claims import TokenError
+from probe.lab.hits import Hits
+from probe.lab.offers import SUPPORTED, OfferError, answers, negotiate
+from probe.lab.origins import is_allowed
+from probe.lab.session import Session
+from probe.lab.state import SESSIONS_MAX
 from probe.lab.table import COLD_START
-from probe.lab.tokens import TokenError
+from probe.lab.turned_away import cold_start, refuse_late
+from probe.lab.unjudged import Unjudged
+from probe.lab.upgrade import (
+    GoneError,
+    HandshakeError,
+    alter,
+    check_handshake,
+    fit,
+    json_answer,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probe.lab.ledger import Outcome
+    from probe.lab.claims import Claims
+    from probe.lab.offers import Choice
     from probe.lab.state import State
 
+    # Who comes: judged, with a token that is judged later, or known by the first message.
+    Who = Claims | Unjudged | None
+
 ENDPOINTS: Final = ("/ws", "/ws/factory", "/ws/isolated", "/ws/legacy", "/api/v1/websocket")
-CLOSE_WAIT_S: Final = 1.5  # for the client's half of the closing handshake
-_START_1011_AFTER_S: Final = 0.005
-
-
-class HandshakeError(Exception):
-    """An HTTP answer instead of the upgrade: status, a fixed word, headers, what is supported."""
-
-    def __init__(
-        self,
-        status: int,
-        error: str,
-        headers: Mapping[str, str] | None = None,
-        supported: tuple[str, ...] | None = None,
-    ) -> None:
-        super().__init__(error)
-        self.status = status
-        self.headers = headers
-        self.body: dict[str, object] = {"error": error}
-        if supported is not None:
-            self.body["supported"] = supported
-
-
-class _GoneError(Exception):
-    """The client went before it could be answered."""
-
-
-def json_answer(
-    status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
-) -> web.Response:
-    """A JSON answer with a Content-Length."""
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode(body),
-        content_type="application/json",
-        headers=headers,
-    )
+_SLOW_ACCEPT_S: Final = 2.0
 
 
 async def serve_websocket(state: State, request: web.Request) -> web.StreamResponse:
@@ -75,38 +56,85 @@ async def serve_websocket(state: State, request: web.Request) -> web.StreamRespo
         if not state.ready and not state.stopping:
             defect = state.defects.first_hit(COLD_START)
             if defect is not None:
-                return await _cold_start(state, request, defect)
-        choice, user_id = _judge(state, request)
-        ws = _fit(request, choice)
+                return await cold_start(state, request, defect)
+        return await _answer(state, request)
     except HandshakeError as refusal:
         return _refuse(state, request.path, refusal)
-    except _GoneError:
+    except GoneError:
         state.ledger.handshake(request.path, "left", None)
         return web.Response(status=503)  # has nowhere to go
+
+
+async def _answer(state: State, request: web.Request) -> web.StreamResponse:
+    """Judge a handshake and serve what is let in; HandshakeError, GoneError."""
+    _check_open(state)
+    check_handshake(request)
+    if len(state.sessions) >= SESSIONS_MAX:
+        raise HandshakeError(503, "too_many_connections", {"Retry-After": "1"})
+    try:
+        trial = state.breaker.enter(request.path)
+    except OpenError as error:
+        retry = {"Retry-After": str(error.retry_after_s)}
+        raise HandshakeError(503, "circuit_open", retry) from None
+    hits = Hits(state.defects)
+    try:
+        _check_origin(request, hits)
+        try:
+            choice = negotiate(request.headers.getall("Sec-WebSocket-Protocol", []), hits)
+        except OfferError as error:
+            if error.code == "ambiguous_token":
+                raise HandshakeError(400, error.code) from None
+            if hits.draw("reject_after_accept_1003"):
+                return await refuse_late(state, request, hits)
+            raise HandshakeError(400, error.code, supported=SUPPORTED) from None
+        who = _authenticate(state, request, choice, hits)
+        return await _serve(state, request, choice, who, hits)
+    finally:
+        state.breaker.leave(trial)
+
+
+async def _serve(
+    state: State, request: web.Request, choice: Choice, who: Who, hits: Hits
+) -> web.StreamResponse:
+    """Send the 101 and serve the session; the hits are written with the answer."""
+    user = {} if who is None or isinstance(who, Unjudged) else {"user_id": who.subject}
+    if hits.draw("slow_accept_tail"):
+        await _dawdle(state, request, user)
+    subprotocols = answers(choice, hits)
+    if hits.draw("bad_accept_key"):
+        alter(request, "Sec-WebSocket-Accept", _wrong_accept(request))
+    ws = fit(request, subprotocols)
     transport = request.transport
-    assert transport is not None  # `_fit` has just seen it
+    assert transport is not None  # `fit` has just seen it
     session = Session(state, request, ws, transport)
+    hits.write(state.ledger, **user, connection_id=session.connection_id)
     state.ledger.handshake(request.path, "accepted", 101, connection_id=session.connection_id)
     stream = await ws.prepare(request)
     state.sessions[ws] = None
     try:
-        await session.serve(user_id, stream)
+        await session.serve(who, stream)
     finally:
         del state.sessions[ws]
     return ws
 
 
-def _judge(state: State, request: web.Request) -> tuple[Choice, str | None]:
-    """What is chosen and who it is: None where the first message will tell. HandshakeError."""
+async def _dawdle(state: State, request: web.Request, user: dict[str, str]) -> None:
+    """Keep a client waiting for its 101; one who does not wait so long has met it as well."""
+    try:
+        await asyncio.sleep(_SLOW_ACCEPT_S)
+    except asyncio.CancelledError:  # the lab stops, and with it all that still waits
+        state.ledger.handshake(request.path, "left", None)
+        raise
+    if request.transport is None or request.transport.is_closing():
+        state.ledger.hit("slow_accept_tail", **user)
+        raise GoneError
+    _check_open(state)
+
+
+def _check_open(state: State) -> None:
     if state.stopping or not state.ready:
         word = "stopping" if state.stopping else "starting"
         raise HandshakeError(503, word, {"Retry-After": "1"})
-    _check_handshake(request)
-    if len(state.sessions) >= SESSIONS_MAX:
-        raise HandshakeError(503, "too_many_connections", {"Retry-After": "1"})
-    choice = _negotiate(request)
-    by_message = request.query.get("auth") == "message"
-    return choice, None if by_message else _authenticate(state, request, choice)
 
 
 def _refuse(state: State, endpoint: str, refusal: HandshakeError) -> web.Response:
@@ -116,47 +144,31 @@ def _refuse(state: State, endpoint: str, refusal: HandshakeError) -> web.Respons
     return response
 
 
-def _check_handshake(request: web.Request) -> None:
-    """What RFC 6455 section 4.2.1 demands of a client; HandshakeError names what is missing."""
-    headers = request.headers
-    if request.version < (1, 1):  # a missing Host was refused by the parser
-        raise HandshakeError(400, "bad_handshake")
-    if headers.get("Upgrade", "").strip().lower() != "websocket":
-        raise HandshakeError(426, "upgrade_required", {"Upgrade": "websocket"})
-    connection = ",".join(headers.getall("Connection", ())).lower().split(",")
-    if "upgrade" not in {part.strip() for part in connection}:
-        raise HandshakeError(400, "bad_handshake")
-    if headers.getall("Sec-WebSocket-Version", []) != ["13"]:
-        raise HandshakeError(426, "unsupported_version", {"Sec-WebSocket-Version": "13"})
-    keys = headers.getall("Sec-WebSocket-Key", ())
-    try:
-        nonce = base64.b64decode(keys[0], validate=True) if len(keys) == 1 else b""
-    except (binascii.Error, ValueError):
-        nonce = b""
-    if len(nonce) != 16:  # noqa: PLR2004 -- the length in bytes that the RFC gives
-        raise HandshakeError(400, "bad_handshake")
+def _check_origin(request: web.Request, hits: Hits) -> None:
+    origins = request.headers.getall("Origin", [])
+    if not is_allowed(origins, request.host) and not hits.draw("origin_ignored"):
+        raise HandshakeError(403, "origin_not_allowed")
 
 
-def _negotiate(request: web.Request) -> Choice:
-    try:
-        return choose(request.headers.getall("Sec-WebSocket-Protocol", []))
-    except OfferError as error:
-        raise HandshakeError(400, error.code, supported=SUPPORTED) from None
-
-
-def _authenticate(state: State, request: web.Request, choice: Choice) -> str:
+def _authenticate(state: State, request: web.Request, choice: Choice, hits: Hits) -> Who:
     """The user of the first presentation found: subprotocol, header, query, cookie.
 
-    A bad one is refused; another, good one beside it does not mend it.
+    A bad one is refused; another, good one beside it does not mend it, and where the
+    subprotocol and the header name different ones, neither is taken.
     """
-    token = choice.token
+    bearers = _bearers(request)
+    shown = {token for token in (choice.token, *bearers) if token is not None}
+    if len(shown) > 1:
+        raise HandshakeError(400, "ambiguous_token")
+    if request.query.get("auth") == "message":
+        return None
+    token = next(iter(shown), None)
     if token is None:
-        scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
-        token = rest.strip() if scheme.lower() == "bearer" else None
-    if token is None:
-        token = request.query.get("token", request.cookies.get("token"))
+        token = request.query.get("token", request.cookies.get("token")) or ""
+    if state.defects.window("auth_after_accept") is not None:
+        return Unjudged(token)
     try:
-        return state.keys.verify(token or "")
+        return admit_at_door(state, token, hits)
     except TokenError as error:
         challenge = 'Bearer realm="probe-lab"'
         if error.code != "missing_token":
@@ -164,80 +176,17 @@ def _authenticate(state: State, request: web.Request, choice: Choice) -> str:
         raise HandshakeError(401, error.code, {"WWW-Authenticate": challenge}) from None
 
 
-def _fit(request: web.Request, choice: Choice) -> web.WebSocketResponse:
-    """The answer 101, not sent yet, but sure to be sent by a `prepare` in the same step.
-
-    The subprotocol header is ours, so the library is told of none. HandshakeError when
-    the library would refuse, _GoneError when nobody is there to be answered.
-    """
-    ws: web.WebSocketResponse = web.WebSocketResponse(
-        timeout=CLOSE_WAIT_S,
-        autoclose=False,
-        autoping=False,
-        max_msg_size=MESSAGE_BYTES_MAX + 1,  # the library refuses from its limit on
-    )
-    if choice.selected is not None:
-        ws.headers["Sec-WebSocket-Protocol"] = choice.selected
-    if not ws.can_prepare(request):
-        raise HandshakeError(400, "bad_handshake")
-    if request.transport is None or request.transport.is_closing():
-        raise _GoneError
-    return ws
+def _bearers(request: web.Request) -> list[str]:
+    """The tokens in Authorization, of which there ought to be one."""
+    found = []
+    for line in request.headers.getall("Authorization", ()):
+        scheme, _, rest = line.partition(" ")
+        if scheme.lower() == "bearer":
+            found.append(rest.strip())
+    return found
 
 
-async def _cold_start(state: State, request: web.Request, defect: str) -> web.StreamResponse:
-    """What a client gets that comes while the lab boots, by the defect that hit."""
-    if defect == "cold_start_drop":
-        return _drop(state, request)
-    _check_handshake(request)
-    try:
-        choice = choose(request.headers.getall("Sec-WebSocket-Protocol", []))
-    except OfferError:
-        choice = Choice()
-    hang = defect == "cold_start_hang"
-    ws = _fit(request, choice)
-    if hang:
-        state.ledger.handshake(request.path, "hung", 101, defect=defect)
-    await ws.prepare(request)
-    state.sessions[ws] = None
-    try:
-        if hang:
-            await _hang(state, request, ws)
-        else:
-            await asyncio.sleep(_START_1011_AFTER_S)
-            await _close_1011(state, request, ws, defect)
-    finally:
-        del state.sessions[ws]
-    return ws
-
-
-def _drop(state: State, request: web.Request) -> web.StreamResponse:
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise _GoneError
-    state.ledger.handshake(request.path, "dropped", None, defect="cold_start_drop")
-    reset(transport)
-    return web.Response(status=503)  # has nowhere to go: the transport is closing
-
-
-async def _close_1011(
-    state: State, request: web.Request, ws: web.WebSocketResponse, defect: str
-) -> None:
-    gone = request.transport is None or request.transport.is_closing() or ws.closed
-    outcome: Outcome = "left" if gone else "closed_1011"
-    state.ledger.handshake(request.path, outcome, 101, defect=defect)
-    await close_by_server(state, ws, 1011, b"service starting")
-
-
-async def _hang(state: State, request: web.Request, ws: web.WebSocketResponse) -> None:
-    """Read and say nothing, until the client goes or the lab stops.
-
-    A Close from the client ends the connection without a Close in answer.
-    """
-    silent = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
-    while (await ws.receive()).type in silent:
-        pass
-    if await end_when_closed(state, ws):
-        return
-    if request.transport is not None:
-        request.transport.abort()
+def _wrong_accept(request: web.Request) -> str:
+    """An accept key of the right form that answers another key (section 4.2.2)."""
+    other = request.headers["Sec-WebSocket-Key"].encode() + b"another key"
+    return base64.b64encode(hashlib.sha1(other, usedforsecurity=False).digest()).decode()

@@ -38,6 +38,7 @@ class Member:
     outbound: Outbound
     close: Callable[[int, str], None]
     reset: Callable[[], None]
+    ready_ns: int = field(default_factory=time.perf_counter_ns)
     joined: int = 0  # the user's cursor when it became ready
     runs: int = 0  # started on it
     replayed: int = 0  # events
@@ -80,6 +81,8 @@ class Run:
     paused: bool = False  # for late_event
     hung: bool = False
     missed_told: bool = False
+    shown_id: str = ""  # the run_id in its events, where that is another's (double_run_mixup)
+    early_ns: int = 0  # after connection_ready, where that is why it is hit (subscribe_race)
 
     @property
     def total(self) -> int:

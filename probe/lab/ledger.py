@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Phase = Literal["up", "listening", "healthy", "ready", "stopping", "stopped"]
-Outcome = Literal["accepted", "closed_1011", "hung", "dropped", "rejected", "left"]
+Outcome = Literal["accepted", "closed_1003", "closed_1011", "hung", "dropped", "rejected", "left"]
 Party = Literal["client", "server", "lost"]
 Told = Literal["announced", "silent", "never"]
 
@@ -87,6 +87,10 @@ class Ledger:
         "never" means that the connection ended before there was room again.
         """
         self._write("overflow", told, {"told": told, "dropped": dropped, **more})
+
+    def revocation(self, kind: Literal["token", "user"], user_id: str) -> None:
+        """A token of that user was revoked, or all of them."""
+        self._write("revocation", kind, {"kind": kind, "user_id": user_id})
 
     def defects(self, active: Mapping[str, object]) -> None:
         """The defects were changed while running; these are on now."""

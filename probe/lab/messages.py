@@ -146,6 +146,14 @@ def known_ids(message: Mapping[str, Any], *names: str) -> dict[str, str]:
     return found
 
 
+def ids_in(message: WSMessage) -> dict[str, str]:
+    """The ids of a message that is not served, as far as it can be read."""
+    try:
+        return known_ids(read(message), "id", "run_id")
+    except MessageError:
+        return {}
+
+
 def read_run(message: Mapping[str, Any]) -> Asked:
     """The run that a start_agent message asks for; MessageError when a field is unfit."""
     text = message.get("message", "")

@@ -7,10 +7,12 @@ its ledger line when it ends, however it ends; one that hangs for ever writes it
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from probe.lab.dependency import consult
 from probe.lab.emission import Emission
 from probe.lab.fate import draw_fate
 from probe.lab.hub import Run
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from probe.lab.ledger import Ledger
     from probe.lab.messages import Asked
     from probe.lab.pacing import Pacer
+    from probe.lab.windows import Firsts, Second
 
 RUNS_MAX: Final = 256  # of one user at a time
 LATE_NS: Final = 1_500_000_000
@@ -30,12 +33,15 @@ LATE_NS: Final = 1_500_000_000
 class Runs:
     """All runs of this life."""
 
-    def __init__(self, ledger: Ledger, defects: Defects, hubs: Hubs, pacer: Pacer) -> None:
+    def __init__(
+        self, ledger: Ledger, defects: Defects, hubs: Hubs, pacer: Pacer, firsts: Firsts
+    ) -> None:
         self._ledger = ledger
         self._defects = defects
         self._hubs = hubs
         self._pacer = pacer
-        self._emission = Emission(ledger, defects, hubs)
+        self._firsts = firsts
+        self._emission = Emission(ledger, defects, hubs, firsts)
         self._started = 0
 
     def start(self, hub: Hub, starter: Member, asked: Asked) -> None:
@@ -44,18 +50,47 @@ class Runs:
             raise MessageError("duplicate_run")
         if len(hub.runs) >= RUNS_MAX:
             raise MessageError("too_many_runs")
+        ids = {"user_id": hub.user_id, "connection_id": starter.connection_id}
+        consult(self._ledger, self._defects, run_id=asked.run_id, **ids)
+        now_ns = time.perf_counter_ns()
+        early, double = self._subscribes(starter, now_ns), self._doubles(hub, asked, now_ns)
         fate = draw_fate(
             self._defects,
             asked.thoughts,
             legacy=starter.endpoint == "/ws/legacy",
             first=starter.runs == 0,
             others=[other for other in hub.members if other != starter.connection_id],
+            early=early is not None,
         )
         run = Run(self._started, asked, hub, starter, fate)
+        if early is not None:
+            run.early_ns = early.after_ns
+        if double is not None and double.first != asked.run_id:
+            run.shown_id = double.first
+            told = {"first_run_id": double.first, "thread_id": asked.thread_id, **ids}
+            self._ledger.hit(
+                "double_run_mixup", run_id=asked.run_id, after_ns=double.after_ns, **told
+            )
         self._started += 1
         starter.runs += 1
         hub.runs[asked.run_id] = run
         self._pacer.start(partial(self._step_safely, run))
+
+    def _subscribes(self, starter: Member, now_ns: int) -> Second | None:
+        """Whether a run that starts now comes too early for its connection."""
+        window = self._defects.window("subscribe_race")
+        if window is None:
+            return None
+        self._firsts.begin(window, starter.connection_id, starter.ready_ns)
+        return self._firsts.since(window, starter.connection_id, now_ns)
+
+    def _doubles(self, hub: Hub, asked: Asked, now_ns: int) -> Second | None:
+        """Whether a run that starts now takes the id of the one before it of its thread."""
+        window = self._defects.window("double_run_mixup")
+        if window is None:
+            return None
+        thread = f"{hub.user_id} {asked.thread_id}"
+        return self._firsts.again(window, thread, now_ns, asked.run_id)
 
     def stop(self) -> None:
         """Break off every run."""

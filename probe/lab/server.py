@@ -27,9 +27,9 @@ import msgspec
 from aiohttp import web
 
 from probe.lab.boot import raise_flags, sleep_until
-from probe.lab.handshake import CLOSE_WAIT_S, json_answer
 from probe.lab.service import build_app
 from probe.lab.state import SERVER, SESSIONS_MAX
+from probe.lab.upgrade import CLOSE_WAIT_S, json_answer
 
 if TYPE_CHECKING:
     import ssl

@@ -1,15 +1,11 @@
-"""The HTTP side: health, tokens, JWKS, the control of defects, the totals of the ledger.
+"""The HTTP side: all routes; health, JWKS, the control of defects, the totals of the ledger.
 
-The control answers to peers on loopback only. The token endpoint follows RFC 6749
-(sections 4.3, 4.4, 5.1, 5.2), with the lab's one secret as every password, and takes a
-static key in X-Api-Key besides. No answer repeats a credential.
+The control answers to peers on loopback only. The endpoints for tokens are in `oauth`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import ipaddress
 import resource
 import time
@@ -21,20 +17,19 @@ import msgspec
 from aiohttp import web
 
 from probe.lab.defects import DefectError
-from probe.lab.handshake import ENDPOINTS, json_answer, serve_websocket
+from probe.lab.handshake import ENDPOINTS, serve_websocket
+from probe.lab.oauth import give_token, log_out, revoke
 from probe.lab.state import REVISION, SERVER, VERSION
-from probe.lab.tokens import EXPIRES_IN_S
+from probe.lab.upgrade import json_answer, sign
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from probe.lab.state import State
-    from probe.lab.tokens import Algorithm
 
     Route = Callable[[State, web.Request], Awaitable[web.StreamResponse]]
 
 BODY_BYTES_MAX: Final = 64 * 1024
-_SUBJECT_CHARS_MAX: Final = 256
 
 
 def build_app(state: State) -> web.Application:
@@ -44,7 +39,9 @@ def build_app(state: State) -> web.Application:
     routes: tuple[tuple[str, str, Route], ...] = (
         ("GET", "/health", _health),
         ("GET", "/.well-known/jwks.json", _jwks),
-        ("POST", "/auth/token", _token),
+        ("POST", "/auth/token", give_token),
+        ("POST", "/auth/revoke", revoke),
+        ("POST", "/auth/logout", log_out),
         ("GET", "/_lab/defects", _defects),
         ("POST", "/_lab/defects", _change_defects),
         ("GET", "/_lab/ledger", _ledger),
@@ -55,9 +52,8 @@ def build_app(state: State) -> web.Application:
     return app
 
 
-async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = SERVER
-    response.headers["X-Revision"] = REVISION
+async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+    sign(request, response, SERVER, REVISION)
 
 
 async def _health(state: State, _request: web.Request) -> web.Response:
@@ -97,94 +93,6 @@ def _resident_bytes() -> int:
 
 async def _jwks(state: State, _request: web.Request) -> web.Response:
     return json_answer(200, state.keys.jwks())
-
-
-class _OAuthError(Exception):
-    def __init__(self, status: int, code: str, description: str) -> None:
-        super().__init__(code)
-        self.status = status
-        self.body = {"error": code, "error_description": description}
-
-
-async def _token(state: State, request: web.Request) -> web.Response:
-    no_store = {"Cache-Control": "no-store"}
-    try:
-        fields = await _token_fields(request)
-        subject = _grant(state, request, fields)
-        algorithm = _algorithm(fields)
-    except _OAuthError as error:
-        if error.status == 401:  # noqa: PLR2004 -- Unauthorized
-            no_store["WWW-Authenticate"] = 'Basic realm="probe-lab"'
-        return json_answer(error.status, error.body, no_store)
-    body = {
-        "access_token": state.keys.mint(subject, algorithm),
-        "token_type": "Bearer",
-        "expires_in": EXPIRES_IN_S,
-    }
-    return json_answer(200, body, no_store)
-
-
-async def _token_fields(request: web.Request) -> dict[str, str]:
-    """The text fields of a form or JSON body; an empty body has none."""
-    data: Any
-    if request.content_type == "application/json":
-        try:
-            data = msgspec.json.decode(await request.read() or b"{}")
-        except msgspec.DecodeError:
-            raise _OAuthError(400, "invalid_request", "the body is not JSON") from None
-    else:
-        data = dict(await request.post())
-    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise _OAuthError(400, "invalid_request", "the fields must be texts")
-    return data
-
-
-def _grant(state: State, request: web.Request, fields: dict[str, str]) -> str:
-    """The subject to mint for, once the credentials are found good."""
-    api_key = request.headers.get("X-Api-Key")
-    grant = fields.get("grant_type")
-    if api_key is not None:
-        if not state.keys.is_secret(api_key):
-            raise _OAuthError(401, "invalid_client", "the X-Api-Key is wrong")
-        holder = fields.get("username") or fields.get("client_id") or "api-key"
-    elif grant == "client_credentials":
-        holder, secret = _client(request, fields)
-        if not holder or not state.keys.is_secret(secret):
-            raise _OAuthError(401, "invalid_client", "client_id is missing or the secret is wrong")
-    elif grant == "password":
-        holder = fields.get("username", "")
-        if not holder or not state.keys.is_secret(fields.get("password", "")):
-            raise _OAuthError(400, "invalid_grant", "username is missing or the password is wrong")
-    elif grant is None:
-        raise _OAuthError(400, "invalid_request", "grant_type or X-Api-Key is missing")
-    else:
-        raise _OAuthError(400, "unsupported_grant_type", "supported: client_credentials, password")
-    subject = fields.get("subject") or holder
-    if len(subject) > _SUBJECT_CHARS_MAX:
-        raise _OAuthError(400, "invalid_request", "the subject is too long")
-    return subject
-
-
-def _client(request: web.Request, fields: dict[str, str]) -> tuple[str, str]:
-    """Name and secret of a client: HTTP Basic, or in the body (RFC 6749 section 2.3.1)."""
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return fields.get("client_id", ""), fields.get("client_secret", "")
-    try:
-        name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        return "", ""
-    return name, secret
-
-
-def _algorithm(fields: dict[str, str]) -> Algorithm:
-    match fields.get("alg", "HS256"):
-        case "HS256":
-            return "HS256"
-        case "EdDSA":
-            return "EdDSA"
-        case _:
-            raise _OAuthError(400, "invalid_request", "alg: HS256 or EdDSA")
 
 
 def _is_local(request: web.Request) -> bool:

@@ -1,31 +1,36 @@
 """One authenticated WebSocket: ready, then what the client says is served until it ends.
 
-What is said to the client goes through the connection's outbound queue. A close of ours
-writes its ledger line in the step that writes the Close frame (a turn of the loop later
-when the whole lab stops). Pings are answered here and not by the library, since a defect
-leaves them unanswered.
+What is said to the client goes through the connection's outbound queue, and how long the
+session may last is told by its token (`tenure`). A close of ours writes its ledger line in
+the step that writes the Close frame (a turn of the loop later when the whole lab stops).
+Pings are answered here and not by the library, since a defect leaves them unanswered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
+import time
 import uuid
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
+from probe.lab.admission import admit
+from probe.lab.claims import Claims, TokenError
 from probe.lab.dialogue import Dialogue
+from probe.lab.early import drop_early, is_one_too_many
+from probe.lab.ends import begin_ghost, end_when_closed, reset
 from probe.lab.hub import Member
 from probe.lab.messages import MessageError, notice, pong_frame, read
 from probe.lab.outbound import QUEUE_MAX, Outbound, narrow
 from probe.lab.state import MESSAGE_BYTES_MAX
-from probe.lab.tokens import TokenError
+from probe.lab.tenure import Tenure
+from probe.lab.unjudged import LateJudgement, Unjudged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -35,30 +40,7 @@ if TYPE_CHECKING:
 AUTH_WITHIN_S: Final = 5.0
 SESSION_S_MAX: Final = 3_600.0
 FLUSH_S_MAX: Final = 1.0  # for what is queued, before a close of ours
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End a connection with a TCP reset."""
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
-
-
-async def end_when_closed(state: State, ws: web.WebSocketResponse) -> bool:
-    """Whether another task closes this WebSocket; if so, waits until it has."""
-    closer = state.sessions.get(ws)
-    if closer is not None:
-        await asyncio.wait({closer})
-    return closer is not None
-
-
-async def close_by_server(
-    state: State, ws: web.WebSocketResponse, code: int, reason: bytes
-) -> None:
-    """Close, unless the stopping lab already does, and wait for the client's half."""
-    if not await end_when_closed(state, ws):
-        await ws.close(code=code, message=reason, drain=False)
+_LAST: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
 def _is_too_big(data: str | bytes) -> bool:
@@ -85,21 +67,20 @@ class Session:
         self._ws = ws
         idle_ns = state.settings.idle_ns
         self._idle_s = None if idle_ns is None else idle_ns / 1e9
+        self._accepted_ns = 0  # when its user was known, or was to be
         self._member: Member | None = None
         self._closed = False
 
-    async def serve(self, user_id: str | None, stream: AbstractStreamWriter) -> None:
-        """Serve until either side closes. Without a user, the first message must name one.
+    async def serve(self, who: Claims | Unjudged | None, stream: AbstractStreamWriter) -> None:
+        """Serve until either side closes. Without a token, the first message must bring one.
 
         `stream` is what `prepare` returned.
         """
+        self._accepted_ns = time.perf_counter_ns()
         narrow(self._transport)
         try:
             async with asyncio.timeout(SESSION_S_MAX):
-                if user_id is None:
-                    user_id = await self._first_message()
-                if user_id is not None:
-                    await self._serve_user(user_id, stream)
+                await self._serve(who, stream)
         except TimeoutError:
             await self._close(1001, "the session is over")
         except ConnectionError:
@@ -111,29 +92,68 @@ class Session:
             if self._transport.get_write_buffer_size():
                 self._transport.abort()  # else it waits for a client that does not read
 
-    async def _first_message(self) -> str | None:
-        """The user that the first message authenticates; None when it was closed instead."""
+    async def _serve(self, who: Claims | Unjudged | None, stream: AbstractStreamWriter) -> None:
+        by_message = who is None
+        if who is None:
+            who = await self._first_message()
+        if who is None:
+            return
+        state, kept = self._state, []
+        if isinstance(who, Claims):
+            if is_one_too_many(state, who, self._accepted_ns, self.connection_id):
+                await self._stay_silent()
+                return
+            window = state.defects.window("auth_drops_early_frames")
+            if window is not None and not by_message:
+                ids = {"user_id": who.subject, "connection_id": self.connection_id}
+                kept = await drop_early(
+                    state.ledger, window, self._receive_early, self._accepted_ns, ids
+                )
+        await self._serve_user(who, stream, kept)
+
+    async def _receive_early(self) -> WSMessage:
+        """The next message that is no ping: those are answered at once, there being no queue."""
+        message = await self._ws.receive()
+        while message.type in (WSMsgType.PING, WSMsgType.PONG):
+            if message.type is WSMsgType.PING and not self._ignores_ping():
+                await self._ws.pong(message.data)
+            message = await self._ws.receive()
+        return message
+
+    async def _stay_silent(self) -> None:
+        """Read and say nothing, but for the answer to a Close."""
+        message = await self._ws.receive()
+        while message.type not in _LAST:
+            message = await self._ws.receive()
+        await self._ended(message)
+
+    async def _first_message(self) -> Claims | None:
+        """The token that the first message brings; None when it was closed instead."""
         try:
             async with asyncio.timeout(AUTH_WITHIN_S):
-                message = await self._ws.receive()
-                while message.type in (WSMsgType.PING, WSMsgType.PONG):
-                    if message.type is WSMsgType.PING and not self._ignores_ping():
-                        await self._ws.pong(message.data)
-                    message = await self._ws.receive()
+                message = await self._receive_early()
         except TimeoutError:
             await self._close(1008, "authentication timeout")
             return None
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             await self._ended(message)
             return None
+        self._accepted_ns = time.perf_counter_ns()
         try:
-            return self._state.keys.verify(_presented(message))
+            return admit(self._state, _presented(message), self.connection_id)
         except (MessageError, TokenError) as error:
             await self._close(1008, error.code)
             return None
 
-    async def _serve_user(self, user_id: str, stream: AbstractStreamWriter) -> None:
+    async def _serve_user(
+        self, who: Claims | Unjudged, stream: AbstractStreamWriter, kept: list[WSMessage]
+    ) -> None:
         state = self._state
+        match who:
+            case Claims():
+                user_id = who.subject
+            case Unjudged():
+                user_id = state.keys.unverified_subject(who.token)
         ids = {"user_id": user_id, "connection_id": self.connection_id}
         outbound = Outbound(state.ledger, state.defects, ids, partial(self._cut, "unread"))
         self._member = member = Member(
@@ -155,25 +175,48 @@ class Session:
         hub = state.hubs.join(member)
         writing = asyncio.create_task(outbound.write(self._ws, self._transport, stream))
         writing.add_done_callback(self._written)
+        tenure = Tenure(state, ids, self._dismiss)
+        answer = Dialogue(state, hub, member, tenure).answer
+        late: LateJudgement | None = None
+        match who:
+            case Claims():
+                tenure.begin(who, self._accepted_ns)
+            case Unjudged():
+                late = LateJudgement(
+                    state,
+                    who,
+                    ids,
+                    self._accepted_ns,
+                    answer=answer,
+                    begin=tenure.begin,
+                    dismiss=self._dismiss,
+                )
+                answer = late.take
         try:
-            await self._converse(Dialogue(state, hub, member), outbound)
+            await self._converse(answer, outbound, deque(kept))
         finally:
+            if late is not None:
+                late.over()
+            tenure.over()
             state.hubs.leave(hub, member)
             outbound.shut()
             writing.cancel()
 
-    async def _converse(self, dialogue: Dialogue, outbound: Outbound) -> None:
+    async def _converse(
+        self, answer: Callable[[WSMessage], None], outbound: Outbound, kept: deque[WSMessage]
+    ) -> None:
+        """Serve what was kept and then what comes, to the end."""
         while True:
             await outbound.room()
             try:
-                message = await self._ws.receive(self._idle_s)
+                message = kept.popleft() if kept else await self._ws.receive(self._idle_s)
             except TimeoutError:
                 return await self._close(1001, "idle")
             match message.type:
                 case WSMsgType.TEXT | WSMsgType.BINARY:
                     if _is_too_big(message.data):
                         return await self._close(1009, "message too big")
-                    dialogue.answer(message)
+                    answer(message)
                 case WSMsgType.PING:
                     if not self._ignores_ping():
                         outbound.put_first(pong_frame(bytes(message.data)))
@@ -207,11 +250,20 @@ class Session:
             await self._ws.close(code=code, message=reason.encode(), drain=False)
 
     def _close_soon(self, code: int, reason: str) -> None:
-        """Close from outside the task that serves."""
+        """Close from outside the task that serves, unless it is closed already."""
+        if self._closed or self._state.sessions.get(self._ws) is not None:
+            return
         self._record_close("server", code)
         self._state.sessions[self._ws] = asyncio.create_task(
             self._ws.close(code=code, message=reason.encode(), drain=False)
         )
+
+    def _dismiss(self, code: int, reason: str) -> None:
+        """The same, once what is queued is written, or could have been."""
+        assert self._member is not None
+        close = partial(self._close_soon, code, reason)
+        if self._member.outbound.end(close):
+            asyncio.get_running_loop().call_later(FLUSH_S_MAX, close)
 
     def _cut(self, why: Literal["unread", "reset"]) -> None:
         """End the connection without a Close."""
@@ -251,6 +303,8 @@ class Session:
                 "replayed": self._member.replayed,
                 "limited": self._member.limited,
             }
+            if code == 1006:  # noqa: PLR2004 -- without a Close (section 7.1.5)
+                begin_ghost(self._state, self._member.user_id, self.connection_id)
         self._state.ledger.close(
             by, code, sent, endpoint=self._endpoint, connection_id=self.connection_id, **more
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from probe.lab.breaker import Breaker
 from probe.lab.hub import Hubs
 from probe.lab.limits import Limit
 from probe.lab.pacing import Pacer
+from probe.lab.revocations import Revocations
 from probe.lab.runs import Runs
+from probe.lab.windows import Firsts
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,12 +52,18 @@ class State:
     stopping: bool = False
     # Each open WebSocket, with the task that closes it where that is not its own.
     sessions: dict[web.WebSocketResponse, asyncio.Task[bool] | None] = field(default_factory=dict)
+    revocations: Revocations = field(init=False)
+    firsts: Firsts = field(default_factory=Firsts)
+    breaker: Breaker = field(init=False)
     hubs: Hubs = field(init=False)
     runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
+        self.revocations = Revocations(self.ledger)
+        self.breaker = Breaker(self.ledger, self.defects)
         self.hubs = Hubs(self.settings.limit)
-        self.runs = Runs(self.ledger, self.defects, self.hubs, Pacer(self.settings.pace_ns))
+        pacer = Pacer(self.settings.pace_ns)
+        self.runs = Runs(self.ledger, self.defects, self.hubs, pacer, self.firsts)
 
     def enter_healthy(self) -> None:
         """From here on /health answers 200."""

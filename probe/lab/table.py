@@ -2,15 +2,19 @@
 
 A defect is a row here and one decision point in the code. `unit` is "rate" (the
 probability of a hit at its decision point, 0 to 1), "switch" (a rate of which anything
-above 0 is on), "count" or "duration"; `drawn` says what the decision point is. A row with
-`targets` also takes RATE@EVENT, which fixes the type of the event that is hit.
+above 0 is on), "count", "duration" or "window" (see `windows`); `drawn` says what the
+decision point is. A row with `targets` also takes RATE@EVENT, which fixes the type of the
+event that is hit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
+
+from probe.lab.defect import Defect
+from probe.lab.table_handshakes import HANDSHAKES
+from probe.lab.table_races import RACES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,23 +27,6 @@ EVENTS: Final = (
     "tool_completed",
     "agent_completed",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Defect:
-    """One row.
-
-    `default` stands in for a value that is not given. `settable` is "any" time, or "start"
-    for a defect that shapes the boot and comes too late once the process runs.
-    """
-
-    name: str
-    meaning: str
-    unit: Literal["rate", "switch", "count", "duration"] = "rate"
-    default: str = "1.0"
-    drawn: str = ""
-    targets: tuple[str, ...] = ()
-    settable: Literal["any", "start"] = "any"
 
 
 _WINDOW: Final = "handshake between listening and ready"
@@ -211,7 +198,7 @@ _HEALTH: Final = (
 )
 
 TABLE: Final[Mapping[str, Defect]] = MappingProxyType(
-    {row.name: row for row in (*_BOOT, *_EVENTS, *_CONNECTIONS, *_HEALTH)}
+    {row.name: row for row in (*_BOOT, *HANDSHAKES, *RACES, *_EVENTS, *_CONNECTIONS, *_HEALTH)}
 )
 
 # Consulted in this order; the first that hits is what the client gets.
