@@ -64,7 +64,9 @@ node_modules: $(NODE)/.stamp
 
 test: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests, with coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m coverage run -m pytest -m "not long" $(ARGS)
+	@# Two at a time, which a probe run hardly notices; then those that do, one by one.
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone" $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -m "alone and not long" $(ARGS)
 	@# A probe that a test has killed leaves a torn data file, which is passed over.
 	@$(BIN)/python -W ignore -m coverage combine --quiet
 	@$(BIN)/python -W ignore -m coverage report

@@ -15,6 +15,8 @@ from probe.certificate.runner import Stopped, run
 from probe.certificate.store import Store
 from probe.cli import selftest
 
+pytestmark = pytest.mark.alone
+
 ONE = ("--only", "drop_event", "--only", "golden_path")
 
 

@@ -65,7 +65,7 @@ latency = [{phase="conect", quantile="q", within="1s"}]
     assert "'250ms'" in found["stages.load.budget"].allowed
     assert found[f"{users}.script.0.do"].found == "'conect'"
     assert found[f"{users}.script.0.do"].hint == "did you mean 'connect'?"
-    assert found[f"{users}.script.3.cout"].allowed == "count, do, pad, size, wait"
+    assert found[f"{users}.script.3.cout"].allowed == "count, do, pad, size, thread, wait"
     assert found[f"{users}.script.2.lasts"].message == "this key is missing"
     assert found[f"{other}.script"].found == "'vist'"
     assert found[f"{limit}.phase"].hint == "did you mean 'connect'?"

@@ -377,3 +377,12 @@ def test_clients_share_users_only_where_a_population_says_so():
     assert by[1] == [0, 0, 0, 1, 1, 2, 2]
     assert not set(by[2]) & {0, 1, 2}
     assert len(set(by[2])) == 2
+
+
+def test_tokens_that_would_expire_before_the_last_client_comes_are_refused():
+    auth = {"source": "mint", "algorithm": "HS256", "key": "k" * 32, "lifetime": "10s"}
+    long = load(shape={"rate": "1/s", "lasts": "11s"})
+    with pytest.raises(ConfigError, match=r"auth\.lifetime: tokens live for 10 s, .* for 11 s"):
+        make_plan(long, target(auth=auth), dialect(), 1)
+    auth["lifetime"] = "12s"
+    assert make_plan(long, target(auth=auth), dialect(), 1).clients

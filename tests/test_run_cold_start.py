@@ -9,6 +9,8 @@ import pytest
 from probe.history.columns import History
 from probe.history.records import Outcome, Phase
 
+pytestmark = pytest.mark.alone
+
 # Shorter waits than the files have, so that a hang is seen within a second.
 QUICK = """
 [stages.restarts]

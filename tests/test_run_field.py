@@ -9,6 +9,8 @@ import pytest
 
 from tests.lab_process import SECRET, Lab
 
+pytestmark = pytest.mark.alone
+
 RATE = "stages.users.populations.users.shape.rate"
 SERVICE = """
 title = "a lab by hand"

@@ -24,6 +24,8 @@ from tests.servers import (
     text,
 )
 
+pytestmark = pytest.mark.alone
+
 MS = 1_000_000
 S = 1000 * MS
 EVENTS = """

@@ -13,6 +13,8 @@ import pytest
 
 from tests.servers import Server, echo, free_port
 
+pytestmark = pytest.mark.alone
+
 FILES = {
     "scenario.resolved.toml", "history", "log.ndjson", "verdict.json", "summary.json",
     "junit.xml", "report.md", "lab.log", "lab.ledger.ndjson",

@@ -25,6 +25,8 @@ from probe.errors import ConfigError, Problem
 from probe.model.auth import MintAuth, check_key_text, render
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import JsonValue
 
 Key: TypeAlias = (
@@ -54,6 +56,18 @@ class Signer:
 
     def mint(self, index: int, seed: int, now_s: float) -> str:
         """A new token of identity `index`; `now_s` is wall time in seconds since 1970."""
+        return self.sign(self.claims(index, seed, now_s), self.header())
+
+    def header(self) -> dict[str, str]:
+        """What stands in the header of a token beside `alg` and `typ`."""
+        return {} if self.auth.key_id is None else {"kid": self.auth.key_id}
+
+    def sign(self, payload: Mapping[str, object], header: dict[str, str]) -> str:
+        """A token with these claims, good or not, signed with the service's key."""
+        return jwt.encode(dict(payload), self.key, self.auth.algorithm, header or None)
+
+    def claims(self, index: int, seed: int, now_s: float) -> dict[str, object]:
+        """What a new token of identity `index` says."""
         auth = self.auth
         since = int(now_s) - auth.skew // _NS_PER_S
         payload: dict[str, object] = {
@@ -70,8 +84,7 @@ class Signer:
             payload["aud"] = list(auth.audience) if several else auth.audience
         for name, value in auth.claims.items():
             payload[name] = _filled(value, index, seed)
-        headers = None if auth.key_id is None else {"kid": auth.key_id}
-        return jwt.encode(payload, self.key, auth.algorithm, headers)
+        return payload
 
 
 def mint(

@@ -15,19 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from probe.auth import listed
+from probe.auth.bad import Forged, Source, UnmadeError, forge
 from probe.auth.describe import describe, expiry_s, looks_like_jwt, subject
 from probe.auth.fetch import Endpoint
 from probe.auth.identity import Identity
 from probe.auth.mint import Signer, key_text, signer
+from probe.auth.public import NoPublicKeyError, public_of, published
 from probe.clock import now_ns
 from probe.errors import AuthError, ConfigError, Problem
-from probe.model.auth import Auth, CsvAuth, EnvAuth, FetchAuth, MintAuth, NoAuth, secrets
+from probe.model.auth import Auth, CsvAuth, EnvAuth, FetchAuth, MintAuth, NoAuth, keys_url, secrets
+from probe.model.bad_tokens import TOKEN_CASES
 from probe.redact import Redactor
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
+    from probe.auth.public import PublicKey
+
+_ANOTHER = 1_000_000_000  # indices from here on are of users that no client of a run is
 _MINTS_PER_TURN = 64
 
 
@@ -39,7 +45,8 @@ class Tokens:
     """
 
     __slots__ = (
-        "_auth", "_endpoint", "_known", "_origin", "_redactor", "_rows", "_seed", "_signer",
+        "_auth", "_endpoint", "_known", "_origin", "_public", "_redactor", "_rows", "_seed",
+        "_signer", "_tls",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +66,8 @@ class Tokens:
         self._signer: Signer | None = None
         self._endpoint: Endpoint | None = None
         self._rows: tuple[listed.Row, ...] = ()
+        self._public: PublicKey | NoPublicKeyError | None = None
+        self._tls = tls
         self._known = frozenset(secrets(auth, seed=seed))
         for secret in self._known:
             redactor.add(secret)
@@ -116,12 +125,56 @@ class Tokens:
 
         A token endpoint may answer with the old token again: compare. Raises AuthError.
         """
-        if not isinstance(self._auth, MintAuth | FetchAuth):
+        if not self.renewable:
             raise AuthError(
                 f"auth source {self._auth.source}: a token cannot be refreshed, it is given "
                 "once; the sources mint and fetch can"
             )
         return await self._make(identity.index, identity.redactor)
+
+    @property
+    def renewable(self) -> bool:
+        """Whether `refresh` has another token for the same user."""
+        return isinstance(self._auth, MintAuth | FetchAuth)
+
+    async def forge(self, identity: Identity, case: str) -> Forged:
+        """A token of that case, made of this identity's good one; its redactor knows it.
+
+        Raises UnmadeError where this source cannot make it.
+        """
+        if TOKEN_CASES[case].needs == "user":
+            return await self._of_another(identity)
+        public: PublicKey | None = None
+        if TOKEN_CASES[case].needs == "public_key":
+            public = await self._public_key()
+        source = Source(
+            identity.token, identity.index, self._seed, time.time(), self._signer, public
+        )
+        forged = forge(case, source)
+        for secret in (forged.token, forged.beside):
+            identity.redactor.add(secret)
+        return forged
+
+    async def _of_another(self, identity: Identity) -> Forged:
+        if not isinstance(self._auth, MintAuth):
+            raise UnmadeError("only the source `mint` has users that no client of the run is")
+        other = await self._make(_ANOTHER + identity.index, Redactor(parent=self._redactor))
+        identity.redactor.add(other.token)
+        return Forged(other.token, expires_at_s=other.expires_at_s, whose=other)
+
+    async def _public_key(self) -> PublicKey | None:
+        """The service's, asked for once."""
+        url = keys_url(self._auth)
+        if self._public is None:
+            try:
+                self._public = public_of(self._signer) if self._signer is not None else None
+                if self._public is None and url is not None:
+                    self._public = await published(url, self._tls)
+            except NoPublicKeyError as error:
+                self._public = error
+        if isinstance(self._public, NoPublicKeyError):
+            raise UnmadeError(str(self._public))
+        return self._public
 
     async def _make_all(self, needed: list[int], made: dict[int, Identity]) -> None:
         if self._endpoint is None:

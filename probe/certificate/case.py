@@ -75,7 +75,7 @@ class Case:
     `least` is None for a switch, of which there is no less. Any of `codes` shows the defect;
     `beside` may come with it (a session that it breaks has failed, too). `drawn`: the ledger
     has a line for each hit, so a run without one shows nothing. `restarts` is how many there
-    are, where the scenario restarts the target.
+    are, where the scenario restarts the target. `stage`: the one stage that is run; "": all.
     """
 
     defect: str
@@ -88,6 +88,7 @@ class Case:
     beside: tuple[str, ...] = ()
     restarts: int | None = None
     drawn: bool = True
+    stage: str = ""
 
     def dose(self, level: Level) -> Dose | None:
         """What is given at that level, None for nothing."""
@@ -121,6 +122,7 @@ class Order:
     """NAME=VALUE, "" for the healthy lab."""
     sets: tuple[str, ...] = ()
     restarts: int | None = None
+    stage: str = ""
 
     @property
     def name(self) -> str:
@@ -135,6 +137,8 @@ class Order:
             words += ["--set", each]
         if self.restarts is not None:
             words += ["--restarts", str(self.restarts)]
+        if self.stage:
+            words += ["--stage", self.stage]
         if self.defect:
             words += ["--defect", self.defect]
         return tuple(words)
@@ -170,6 +174,7 @@ def orders(
                     f"{case.defect}={dose.value}",
                     (*case.sets, *dose.sets),
                     case.restarts,
+                    case.stage,
                 )
                 found += _seeds(first, repeats or REPEATS)
     for each in sound:

@@ -10,6 +10,7 @@ from typing import Final
 
 from probe.certificate.case import Sound
 from probe.certificate.cases import READERS, SECOND, SQUEEZE, USERS
+from probe.certificate.cases_races import REVOCATION, SOON, TAIL, faster
 
 SOUND: Final[tuple[Sound, ...]] = (
     Sound("smoke", (f"{USERS}.shape.rate=30/s", f"{USERS}.shape.lasts=2s"), repeats=30),
@@ -66,4 +67,28 @@ SOUND: Final[tuple[Sound, ...]] = (
         ),
     ),
     Sound("two_runs"),
+    Sound("negotiation"),
+    Sound("auth_matrix"),
+    Sound("first_message"),
+    Sound("token_refresh"),
+    Sound(
+        "auth_races",
+        (
+            *faster("first_message", "0ms", "200ms"),
+            *faster("bad_token", "0ms", "200ms"),
+            *TAIL,
+        ),
+    ),
+    Sound("token_reuse", faster("pair", "-200ms", "200ms")),
+    Sound(
+        "session_races",
+        (
+            *faster("refresh", "0ms", "200ms"),
+            *faster("subscribe", "0ms", "200ms"),
+            *faster("double_run", "0ms", "200ms"),
+            *faster("reconnect", "0ms", "400ms"),
+        ),
+    ),
+    Sound("revocation", REVOCATION),
+    Sound("circuit_breaker", SOON),
 )

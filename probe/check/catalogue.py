@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from probe.check.entries_authentication import AUTHENTICATION
 from probe.check.entries_delivery import DELIVERY, FAMILIES
+from probe.check.entries_negotiation import NEGOTIATION
 from probe.check.entries_pressure import PRESSURE
+from probe.check.entries_race import RACES
 from probe.check.entry import Entry
 from probe.check.verdict import Finding, Witness
 
@@ -242,8 +245,11 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         },
         _DEFINITE,
     ),
+    **AUTHENTICATION,
     **DELIVERY,
+    **NEGOTIATION,
     **PRESSURE,
+    **RACES,
 }
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.check.rows import among, of_stage, place
 from probe.check.verdict import Fitness
 from probe.check.words import counted, duration, percent
-from probe.history.records import Kind, Outcome
+from probe.history.records import Credential, Kind, Outcome
 from probe.stats.quantiles import Value, quantile
 from probe.units import format_duration
 
@@ -66,8 +67,10 @@ def fitness(
     _processor(notes, rows)
     _steal(notes, rows)
     _pauses(notes, rows)
-    _schedule(notes, begun, _late_allowed(begun, resolved))
-    _achieved(notes, history, begun)
+    # Clients of a race are dialled when their gate wants it, and as many as its search needs.
+    paced = [view for view in begun if view.stage.race is None]
+    _schedule(notes, paced, _late_allowed(begun, resolved))
+    _achieved(notes, history, paced)
     _ours(notes, rows, begun)
     _plausible(notes, resolved, history, begun)
     lost = history.lost
@@ -184,6 +187,13 @@ def _schedule(notes: _Notes, views: Sequence[StageView], allowed: int) -> None:
     lags, excess = [], []
     for view in views:
         rows = view.sessions[view.sessions["dial"] > 0]
+        # Who first gets another token, or ends one, dials when that has been answered.
+        busy = of_stage(view, Kind.CREDENTIAL)
+        at, found = place(rows["session"], busy["session"])
+        before = found & (busy["t"] < rows["dial"][at])
+        rows = rows[~among(rows["session"], busy["session"][before])]
+        if not len(rows):
+            continue
         if not len(rows):
             continue
         secure = any(view.url(k).startswith("wss:") for k in np.unique(rows["endpoint"]).tolist())
@@ -243,7 +253,10 @@ def _achieved(notes: _Notes, history: History, views: Sequence[StageView]) -> No
         rows = view.sessions
         reached = rows["dial"] > 0
         # A session that failed before its dial (no token) counts as tried: it is a failure.
-        tried = reached | (rows["outcome"] == 1)
+        # So does one whose token could not be made: that is told, and no fault of the machine.
+        unmade = of_stage(view, Kind.CREDENTIAL)
+        unmade = unmade[unmade["flag"] == Credential.NOT_MADE]
+        tried = reached | (rows["outcome"] == 1) | among(rows["session"], unmade["session"])
         if not whole:
             tried = tried | np.isin(rows["outcome"], (-1, _STOPPED))
         planned, dialled = planned + len(rows), dialled + int(tried.sum())

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.check import authentication as tokens
+from probe.check import sequences
 from probe.check.authenticity import authenticity, counts
 from probe.check.bound import Part
 from probe.check.catalogue import finding
@@ -27,12 +29,15 @@ from probe.check.gap import readiness_gap
 from probe.check.health import health
 from probe.check.isolation import isolation
 from probe.check.latency import latency
+from probe.check.negotiation import expected_rows, negotiation
 from probe.check.offers import handshakes, offers
 from probe.check.preflight import connects
+from probe.check.race import race
 from probe.check.restart import failed_restarts, recovery, restarts, restarts_seen
 from probe.check.runs import runs
 from probe.check.sessions import success
 from probe.check.strain import STRAIN, strained
+from probe.check.undisturbed import undisturbed
 from probe.check.verdict import Check, Evidence, Finding, Judgement, Outcome, fold, taint
 from probe.check.view import StageView, views
 from probe.check.words import counted, duration, seconds
@@ -49,6 +54,9 @@ TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
     health,
     connects,
     offers,
+    negotiation,
+    tokens.authentication,
+    sequences.sequences,
     handshakes,
     success,
     latency,
@@ -62,6 +70,8 @@ TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
     runs,
     isolation,
     contract,
+    race,
+    undisturbed,
 )
 REPRODUCE_TRIALS: Final = 3
 _FAULTS: Final = {"auth": "target.no_token", "restart": "target.no_restart"}
@@ -145,6 +155,7 @@ def expected(view: StageView) -> list[tuple[str, bool]]:
     ]
     if expect.offers:
         out += [(f"offers.{g.population.present}", True) for g in view.groups.values()]
+    out += [*expected_rows(view), *tokens.named(view), *sequences.named(view)]
     for limit in expect.latency:
         what = f"latency.{limit.phase}.p{limit.quantile * 100:g}"
         out.append((f"{what}.{limit.population}" if limit.population else what, limit.required))
@@ -159,7 +170,7 @@ def expected(view: StageView) -> list[tuple[str, bool]]:
         out += [(f"definite.{name}", True) for name in names]
     if expect.delivery is not None:
         out += [(name, expect.delivery.required) for name in names_of(view)]
-    for what in ("replay", "broadcast", "isolation", "contract"):
+    for what in ("replay", "broadcast", "isolation", "contract", "race", "undisturbed"):
         if getattr(expect, what):
             out.append((what, True))
     return out + strained(view)
@@ -231,7 +242,7 @@ def _ranked(
         proven = each.evidence == "witness" or verdicts.get(each.check) is Outcome.FAIL
         if not proven and severity != "info":
             severity = "minor"
-        again = _reproduce(history, resolved, each.check)
+        again = _reproduce(history, resolved, each.check, each.reproduce)
         out.append(replace(each, severity=severity, reproduce=again))
     order = ("critical", "major", "minor", "info")
     # All else follows from a service that is gone.
@@ -243,7 +254,8 @@ def _ranked(
     )
 
 
-def _reproduce(history: History, resolved: Resolved, check: str) -> str:
+def _reproduce(history: History, resolved: Resolved, check: str, more: str) -> str:
+    """The command; `more` are the options of a finding that try just that, once."""
     again = history.meta.get("again") or ["probe", "run", resolved.name]
     words = again if isinstance(again, str) else shlex.join(str(word) for word in again)
     if "--seed" not in words and "seed" in history.meta:
@@ -251,6 +263,8 @@ def _reproduce(history: History, resolved: Resolved, check: str) -> str:
     stage = resolved.scenario.stages.get(check.partition(".")[0])
     if stage is not None and stage.anchor == "restart" and "--restarts" not in words:
         words += f" --restarts {min(REPRODUCE_TRIALS, stage.trials)}"
+    if more and "--stage" not in words:
+        words += f" {more}"
     return words
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from probe.check.words import counted, escaped, plain, quoted
-from probe.history.records import Kind, Odd, Outcome, Phase, Put, Run
+from probe.history.records import Credential, Kind, Odd, Outcome, Phase, Put, Run
 
 if TYPE_CHECKING:
     from probe.check.view import StageView
@@ -90,8 +90,12 @@ def line_of(view: StageView, attempt: Any, row: Any) -> Line | None:  # noqa: C9
             return "note", "reading goes on" if flag else "reading stops"
         case Kind.SENTINEL:
             return ("server", f"sentinel {b} came back") if flag else None
+        case Kind.ACTION:
+            return "note", f"gate {flag} of trial {a}: let go"
         case Kind.VANISH:
             return "probe", "drops TCP without a Close"
+        case Kind.CREDENTIAL:
+            return "note", _credential_words(flag, a, view)
         case Kind.CLOSE:
             return ("server" if flag else "probe"), f"close {view.close_words(a, text(b))}"
         case Kind.END:
@@ -154,6 +158,19 @@ def phase_words(phase: int) -> str:
         return Phase(phase).name.lower()
     except ValueError:
         return "unknown"
+
+
+def _credential_words(flag: int, a: int, view: StageView) -> str:
+    match flag:
+        case Credential.SHOWN:
+            return f"from here on a token is shown that is: {plain(view.history.text(a))}"
+        case Credential.RENEWED:
+            return f"on the open connection: {'a new token' if a else 'that token'}"
+        case Credential.NOT_MADE:
+            return "its token could not be made"
+        case _:
+            what = "revoked" if flag == Credential.REVOKED else "logged out"
+            return f"{what}: the answer is {a or 'none'}"
 
 
 def _word(words: Any, flag: int) -> str:

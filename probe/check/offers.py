@@ -18,8 +18,10 @@ from probe.check.catalogue import finding
 from probe.check.verdict import Check, Finding, Outcome
 from probe.check.view import FATAL, accepted, decided, gone_at, good, labels, silent, taken_away
 from probe.check.witness import body_of, headers_of, witnesses
-from probe.check.words import duration, of, plain, quoted, were
+from probe.check.words import duration, escaped, of, plain, quoted, were
 from probe.history.records import Outcome as Ended
+from probe.negotiation.answer import answer_of, request_of
+from probe.negotiation.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from probe.check.view import StageView
@@ -62,7 +64,7 @@ def handshakes(view: StageView) -> Part:
     part = Part()
     rows = view.attempts
     bad = rows[((rows["violations"] & FATAL) != 0) & (rows["head"] > 0)]
-    if not len(bad) or view.stage.expect.offers:
+    if not len(bad) or view.stage.expect.offers or view.stage.expect.negotiation:
         return part
     check = f"{view.name}.handshake"
     found = _violation(view, check, bad, int((rows["head"] > 0).sum()))
@@ -166,9 +168,10 @@ def _selections(
             wrong.append(place)
     found = []
     if none:
+        told = _explained(view, rows[none[0]], "negotiation.none_selected")
         words = (
-            f"{of(len(none), len(rows), 'connection')} with {name} ({_offer(rows[none[0]], view)}) "
-            f"{were(len(none))} accepted with none of the offers chosen, and browsers fail then"
+            f"{of(len(none), len(rows), 'connection')} with {name} {were(len(none))} accepted "
+            f"with none of the offers chosen: {told}"
         )
         made = _made("negotiation.none_selected", view, check, rows[none], words)
         found.append(made if shown.selects else _as_info(made))
@@ -182,6 +185,12 @@ def _selections(
         )
         found.append(_made("negotiation.wrong_selection", view, check, rows[wrong], words))
     return found
+
+
+def _explained(view: StageView, row: Any, code: str) -> str:
+    """What the bytes of one attempt say about this, in the words of the diagnosis."""
+    told = diagnose(request_of(view.history, row), answer_of(view.history, row))
+    return "; ".join(escaped(each.words, 400) for each in told if each.code == code)
 
 
 def _wanted(shown: Presentation, offered: list[bytes]) -> bytes | None:

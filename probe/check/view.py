@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from probe.check.words import close_words
 from probe.history.records import Kind, Outcome, Phase, Violation
+from probe.model.matrix import ought_to_get_in
 from probe.model.plan import Group, groups_of
 
 if TYPE_CHECKING:
@@ -88,8 +89,13 @@ class StageView:
 
     @cached_property
     def welcome(self) -> Rows:
-        """Attempts whose presentation ought to be accepted."""
-        rows: Rows = self.attempts[self.wanted(self.attempts)]
+        """Attempts that ought to be accepted: by their presentation, and by their token."""
+        dialect = self.resolved.dialect
+        welcome = [
+            k for k, g in self.groups.items()
+            if ought_to_get_in(self.stage, g.name, g.population, dialect)
+        ]  # fmt: skip
+        rows: Rows = self.attempts[np.isin(self.attempts["population"], welcome)]
         return rows
 
     @cached_property

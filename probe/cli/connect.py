@@ -1,7 +1,8 @@
 """`probe connect`: one connection by hand, told like `curl -v` tells a request.
 
 Every phase with its time, the request and the answer as they were on the wire (redacted),
-what was negotiated, then the messages, until the time is over or Ctrl-C.
+what was negotiated, then the messages, until the time is over or Ctrl-C; at last what the
+answer means, told from the bytes, and what another client would have done with it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from probe.auth.identity import Identity
 from probe.auth.present import present as fill
 from probe.auth.tokens import Tokens
 from probe.cli.console import console
+from probe.cli.explaining import explain
 from probe.cli.files import load_dialect, load_target, variables
 from probe.clock import now_ns
 from probe.engine.routes import make_proxy, tls_options, user_agent
@@ -28,9 +30,10 @@ from probe.engine.stage import on_disk
 from probe.errors import ConfigError, Problem
 from probe.history.columns import History
 from probe.history.journal import Journal
-from probe.history.records import Kind, Outcome, Violation
+from probe.history.records import Kind, Outcome
 from probe.model.dialect import Presentation
 from probe.model.target import Target, is_loopback
+from probe.negotiation.clients import Client  # noqa: TC001 -- typer reads it at run time
 from probe.redact import Redactor
 from probe.report.visible import visible
 from probe.units import duration_ns, format_duration
@@ -67,6 +70,7 @@ class Call:
     within_ns: int
     lasts_ns: int
     deflate: bool
+    alike: Client | None
 
 
 def command(
@@ -93,6 +97,9 @@ def command(
     ca: Annotated[str | None, typer.Option(help="PEM file of the authorities to trust.")] = None,
     connect_to: Annotated[str | None, typer.Option(help="host:port to connect to instead.")] = None,
     deflate: Annotated[bool, typer.Option(help="Offer permessage-deflate.")] = False,
+    alike: Annotated[
+        Client | None, typer.Option("--as", help="Say what this client would do with the answer.")
+    ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
 ) -> None:
     """Open one WebSocket connection and tell everything about it."""
@@ -110,6 +117,7 @@ def command(
         within_ns=_duration("--within", within),
         lasts_ns=_duration("--for", lasts),
         deflate=deflate or read.network.deflate,
+        alike=alike,
     )
     screen = console(no_color=no_color)
     with tempfile.TemporaryDirectory(prefix="probe-") as folder:
@@ -247,6 +255,9 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
         screen.print(f"one connection to {route.host}:{route.port}", markup=False)
     parts = fill(call.presentation, call.identity.token, call.identity.user)
     offers = call.subprotocols or parts.subprotocols
+    # A header that is written by hand offers as well, though no client library knows of it.
+    by_hand = [value for name, value in call.headers if name.lower() == "sec-websocket-protocol"]
+    written = [each.strip(" \t") for value in by_hand for each in value.split(",")]
     extensions = DEFLATE if call.deflate else ""
     key = new_key()
     headers = (("User-Agent", user_agent("by hand")), *call.target.network.headers.items())
@@ -257,7 +268,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
     ear = Ear(screen, call.identity.redactor)
     ear.began = now_ns()
     result = await dial(
-        loop, route, request, Facts(key, tuple(offers), extensions), ear, journal, 0, 0,
+        loop, route, request, Facts(key, (*offers, *written), extensions), ear, journal, 0, 0,
         redactor=call.identity.redactor, deadline_ns=ear.began + call.within_ns, keep_heads=True,
     )  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -265,6 +276,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
     await _tell(journal, screen, result)
     ear.release()
     if isinstance(result, End):
+        await explain(journal, screen, call.identity.redactor, offers, call.alike)
         return False
     if parts.first_message is not None:
         _send(ear, result, parts.first_message)
@@ -276,6 +288,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
         ear.say(now_ns(), ">", "close 1000")
         result.close(1000)
         await _until(ear.over, _CLOSE_NS)
+    await explain(journal, screen, call.identity.redactor, offers, call.alike)
     return result.end is not None and result.end.outcome is Outcome.NORMAL
 
 
@@ -320,9 +333,3 @@ async def _tell(journal: Journal, screen: Console, result: Connection | End) -> 
         screen.print(f"             * certificate sha256 {tls.fingerprint}", markup=False)
     chosen = result.redactor.text(result.subprotocol or "none")
     screen.print(f"             * subprotocol: {visible(chosen)}", markup=False)
-    if int(rows[Kind.HEAD]["flag"]) & Violation.SUBPROTOCOL_NONE:
-        screen.print(
-            "             * none of the offers was chosen: legal (RFC 6455 4.2.2), "
-            "but a browser fails this connection",
-            markup=False,
-        )

@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import typer
 import uvloop
 
+from probe.cli.again import only
 from probe.cli.console import console
 from probe.cli.files import Loaded, load, variables
 from probe.cli.judging import judge_run, why_failed
@@ -71,6 +72,14 @@ def command(
     restarts: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="How many restarts.")
     ] = None,
+    stage: Annotated[str | None, typer.Option(help="Run only this stage.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Try a race at this offset alone, such as +12ms, against a control."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="How often, at each of the two.")
+    ] = None,
     defect: Annotated[
         list[str] | None,
         typer.Option(help="Switch on a defect of the embedded lab: NAME[=VALUE] (repeatable)."),
@@ -92,6 +101,7 @@ def command(
     """Run a scenario against a target and judge it."""
     lab_secret = random_source.token_urlsafe(36)
     loaded = _load(scenario, target, sets or [], restarts, defect or [], lab_secret)
+    loaded = only(loaded, stage, at, trials)
     if seed is None:
         seed = random_source.randbelow(SEED_MAX)
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)

@@ -6,21 +6,24 @@ in the history; so a script needs no error handling.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from probe.clock import now_ns
+from probe.engine.handshaking import Handshaking
 from probe.engine.line import CLOSE_WITHIN_NS
-from probe.engine.pressing import Pressing
+from probe.engine.passing import Want
 from probe.engine.waiting import ECHO, SessionOver
-from probe.history.records import Outcome
+from probe.history.records import Outcome, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from probe.wire.ends import End
+
 S: Final = 1_000_000_000
 
 
-class Client(Pressing):
+class Client(Handshaking):
     """One client with its own identity. Implements `probe.model.script.Session`."""
 
     __slots__ = ()
@@ -30,24 +33,51 @@ class Client(Pressing):
         """The identity's name."""
         return self._identity.user
 
-    async def connect(self, present: str | None = None, *, ready: bool = True) -> None:
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open now."""
+        return self._connection is not None and self._open_end is None
+
+    async def connect(
+        self,
+        present: str | None = None,
+        *,
+        ready: bool = True,
+        expect: Literal["ready", "refused", "either"] = "ready",
+        early: tuple[str, ...] = (),
+    ) -> None:
         """Open the connection; a population with retries climbs the dialect's ladder.
 
-        A connection that is still open is closed first: a session has one at a time.
+        A connection that is still open is closed first: a session has one at a time. Who
+        expects a refusal tries once. A refusal is a status, or that the service ends the
+        connection before it is ready; silence is none.
         """
         await self.leave()
         shown = self._site.dialect.present[present or self.default]
         pauses = self._pauses()
         while True:
-            failure = await self._attempt(shown, ready=ready)
+            failure = await self._attempt(shown, ready=ready, early=early)
+            if expect != "ready":
+                return self._refused_or_over(failure, expect)
             if not failure:
-                return
+                return None
             if not self._ladder or self.stopping:
                 raise SessionOver(failure, stopped=self.stopping)
             pause = next(pauses)
             if 0 < self.stop_ns < now_ns() + pause:
                 raise SessionOver(failure)
             await self._wait(pause, lasting=True)
+
+    def _refused_or_over(self, failure: str, expect: Literal["refused", "either"]) -> None:
+        if self.stopping and failure:
+            raise SessionOver(failure, stopped=True)
+        if expect == "either":
+            return
+        if not failure:
+            raise SessionOver("the service lets this client in, and ought to refuse it")
+        end = self._dialled
+        if end is None or not _is_refusal(end):
+            raise SessionOver(f"{failure}, which is no refusal")
 
     def _pauses(self) -> Iterator[int]:
         """The rungs of the ladder, the last one for ever, each spread as the population says."""
@@ -67,7 +97,7 @@ class Client(Pressing):
 
     async def send(self, text: str) -> None:
         """Send one text message; `{user}` and `{n}` are replaced."""
-        self._put(self._filled(text).encode())
+        await self._say(self._filled(text).encode())
 
     async def await_event(self, event: str, within_ns: int = 5 * S) -> None:
         """Wait for a message of this type."""
@@ -85,8 +115,7 @@ class Client(Pressing):
         payload = self._filled(text).encode()
         self._echo = payload
         try:
-            self._put(payload)
-            await self._need(within_ns, "no echo", kind=ECHO)
+            await self._say(payload, want=Want(ECHO, within_ns, "no echo"))
         finally:
             self._echo = None
 
@@ -109,3 +138,9 @@ class Client(Pressing):
         if not status:
             raise SessionOver(f"{method} {service}: no answer")
         return status
+
+
+def _is_refusal(end: End) -> bool:
+    """Whether the service has said no: by a status, or by ending what it had accepted."""
+    taken_back = end.outcome in (Outcome.CLOSED, Outcome.EOF, Outcome.RESET)
+    return end.outcome is Outcome.STATUS or (taken_back and end.phase >= Phase.OPEN)

@@ -44,6 +44,11 @@ class Everybody:
         self._redactors[index] = identity.redactor
         if identity.user:
             self.users.setdefault(identity.user, index)
+        self.renew(identity)
+
+    def renew(self, identity: Identity) -> None:
+        """Know a further token of an identity."""
+        index = identity.index
         if looks_like_jwt(identity.token):
             signature = identity.token.rpartition(".")[2].encode()
             self._signatures[signature] = index

@@ -27,6 +27,8 @@ from probe.engine.waiting import (
     MESSAGE,
     PONG,
     READY,
+    REFRESH,
+    REFUSED,
     RUNS,
     SENTINEL,
     Waiting,
@@ -149,6 +151,8 @@ class Hearing(Waiting):
         words = self._site.words
         if kind == words.ready and not self.is_ready:
             self._become_ready(t_ns)
+        if kind == words.refreshed and self._await_kind == REFRESH:
+            self._wake(DONE)
         if mark is not None:
             self._marked(t_ns, mark)
         if kind in words.refusing:
@@ -171,6 +175,8 @@ class Hearing(Waiting):
             self._flood_answered()
         elif self._await_kind == LARGE:
             self._wake(DONE)
+        elif self._await_kind == REFRESH and key < 0:
+            self._wake(REFUSED)
         elif runs is not None and key < 0 and self._await_kind != SENTINEL:
             runs.doubt(t_ns, named=key == NOT_OURS)
             if self._await_kind == RUNS:

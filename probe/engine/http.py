@@ -25,6 +25,7 @@ from probe.wire.route import make_context
 
 if TYPE_CHECKING:
     from probe.history.journal import Journal
+    from probe.model.dialect import Request
     from probe.model.target import Service, Target
 
 BODY_MAX: Final = 16 * 1024
@@ -76,12 +77,20 @@ class Http:
 
     async def request(self, method: str, service: str, path: str, token: str) -> int:
         """One request of a script; the status, 0 for no answer."""
+        return (await self._of_session(method, service, path, token)).status
+
+    async def ask(self, rule: Request, path: str, form: dict[str, str], token: str) -> Answer:
+        """One request of the dialect, with `path` and `form` filled in."""
+        return await self._of_session(rule.method, rule.service, path, token, form)
+
+    async def _of_session(
+        self, method: str, service: str, path: str, token: str, form: dict[str, str] | None = None
+    ) -> Answer:
         entry = self._target.services[service]
-        url = self._url(entry)
-        parts = urlsplit(url)
-        base = f"{parts.scheme}://{parts.netloc}"
+        parts = urlsplit(self._url(entry))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return (await self._ask(method, base + path, entry.within, headers)).status
+        url = f"{parts.scheme}://{parts.netloc}{path}"
+        return await self._ask(method, url, entry.within, headers, form or None)
 
     async def health(self, index: int, name: str, *, tell: bool = False) -> tuple[Answer, int]:
         """Ask one service for its health; the row is written, the state returned.
@@ -112,13 +121,20 @@ class Http:
     def _url(self, service: Service) -> str:
         return service.url.replace("{lab}", self._lab)
 
-    async def _ask(self, method: str, url: str, within_ns: int, headers: dict[str, str]) -> Answer:
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        within_ns: int,
+        headers: dict[str, str],
+        form: dict[str, str] | None = None,
+    ) -> Answer:
         assert self._session is not None
         sent = now_ns()
         timeout = aiohttp.ClientTimeout(total=within_ns / 1e9)
         try:
             async with self._session.request(
-                method, url, headers=headers, timeout=timeout, allow_redirects=False
+                method, url, headers=headers, data=form, timeout=timeout, allow_redirects=False
             ) as answer:
                 body = await answer.content.read(BODY_MAX)
                 return Answer(

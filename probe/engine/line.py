@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING, Final
 
 from probe.auth.present import present
 from probe.clock import now_ns
-from probe.engine.hearing import NO_RUN, TEXT, Hearing
+from probe.engine.hearing import NO_RUN, TEXT
+from probe.engine.passing import Passing, nothing
 from probe.engine.waiting import ENDED, READY, TIMEOUT, SessionOver
 from probe.history.records import Kind, Outcome, Phase, Put
 from probe.wire.dialing import dial
-from probe.wire.ends import End
+from probe.wire.ends import End, Limits
+from probe.wire.frames import encode
 from probe.wire.request import Facts, new_key
+from probe.wire.sending import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probe.engine.passing import Want
     from probe.model.dialect import Presentation
     from probe.wire.connection import Connection
 
 CLOSE_WITHIN_NS: Final = 15_000_000_000
+HELD_WITHIN_NS: Final = 600_000_000_000
+_NO_LIMITS: Final = Limits()
+_PHASES: Final = 5  # from the name to the upgrade, each with a bound of its own
 
 
-class Line(Hearing):
+class Line(Passing):
     """One session towards the wire; the listener of its connections."""
 
     __slots__ = ()
@@ -60,8 +69,13 @@ class Line(Hearing):
         if self._runs is not None:
             self._runs.cut_off(now_ns(), max(self.attempts - 1, 0))
 
-    async def _attempt(self, shown: Presentation, *, ready: bool) -> str:
+    async def _attempt(
+        self, shown: Presentation, *, ready: bool, early: tuple[str, ...] = ()
+    ) -> str:
+        """Dial once and, with `ready`, wait until ready; what went wrong, or ""."""
         site, door = self._site, self._door
+        if self.gated:
+            await self._near()
         op = self.attempts
         self.attempts += 1
         self.is_ready = False
@@ -70,6 +84,7 @@ class Line(Hearing):
         self._unread.clear()
         self._pings.clear()
         self._flood.clear()
+        self._chosen = False
         identity = self._identity
         parts = present(shown, identity.token, identity.user)
         key = new_key()
@@ -77,19 +92,27 @@ class Line(Hearing):
         request = door.prepared.build(
             key,
             subprotocols=parts.subprotocols,
-            headers=(("traceparent", trace), *parts.headers),
+            headers=(("traceparent", trace), *parts.headers, *self._shown_beside),
             resource=parts.resource(door.route.resource),
             extensions=site.extensions,
         )
-        deadline = now_ns() + site.dialect.ready.within
+        within = site.dialect.ready.within
+        deadline = now_ns() + within
+        sending, messages = None, [self._filled(text).encode() for text in early]
+        if messages or self.gated:
+            # How long it is held is not known; from then on it has the usual time.
+            sending, deadline = self._upgrading(messages), now_ns() + HELD_WITHIN_NS
         result = await dial(
             site.loop, door.route, request, Facts(key, parts.subprotocols, site.extensions),
             self, site.journal, self._session, op,
             redactor=identity.redactor, deadline_ns=deadline, keep_heads=site.keep_left > 0,
-            max_message=site.dialect.message_max,
+            max_message=site.dialect.message_max, sending=sending, gated=self.turn is not None,
+            limits=_NO_LIMITS if sending is None else Limits(*(within,) * _PHASES),
         )  # fmt: skip
         if isinstance(result, End):
             return self._failed(result)
+        if sending is not None:
+            deadline = sending.sent_ns + within
         self._connection = result
         if site.peers_left > 0:
             site.note_peer(door, result)
@@ -100,6 +123,25 @@ class Line(Hearing):
         if not site.words.ready and self._open_end is None:
             self._become_ready(result.opened_ns)
         return await self._until_ready(deadline) if ready else ""
+
+    def _upgrading(self, messages: list[bytes]) -> Held:
+        """A request whose last byte waits for the gate, or for nothing, with messages behind."""
+
+        def watch() -> None:
+            if held.armed_ns and not held.sent_ns and held.end is None:
+                if self.gated:
+                    self._hang(held.release, told)
+                else:
+                    told(held.release())
+
+        def told(stamp: int) -> None:
+            if stamp:
+                for message in messages:
+                    self._note_put(stamp, message, Put.MESSAGE, NO_RUN)
+
+        behind = b"".join(encode(TEXT, message) for message in messages)
+        held = Held(behind=behind, watch=watch)
+        return held
 
     async def _until_ready(self, deadline_ns: int) -> str:
         """Wait for ready, and ask for what was missed; what went wrong, or ""."""
@@ -124,6 +166,7 @@ class Line(Hearing):
         self._was_ready = False  # asked once for each attempt; its end says so again
 
     def _failed(self, end: End | None) -> str:
+        self._dialled = end
         live = self._site.live
         name = end.outcome.name.lower() if end else "stopped"
         live.outcomes[name] += 1
@@ -137,6 +180,39 @@ class Line(Hearing):
         t_ns = self._opened().send_text(payload)
         if not t_ns:
             raise SessionOver("the connection is closing")
+        self._note_put(t_ns, payload, what, run)
+        return t_ns
+
+    async def _say(self, payload: bytes, what: Put = Put.MESSAGE, want: Want | None = None) -> None:
+        """Send a text message, at its gate if there is one, and wait for what is wanted."""
+        if self.gated:
+            await self._hold(payload, what, want=want)
+            return
+        self._put(payload, what)
+        if want is not None:
+            await self._need(want.within_ns, want.missing, kind=want.kind)
+
+    async def _hold(
+        self,
+        payload: bytes,
+        what: Put = Put.MESSAGE,
+        run: int = NO_RUN,
+        told: Callable[[int], None] = nothing,
+        want: Want | None = None,
+    ) -> None:
+        """The same where there is a gate, for which its last byte waits."""
+        await self._near()
+        connection = self._opened()
+        held = connection.hold(connection.frame(TEXT, payload))
+
+        def note(stamp: int) -> None:
+            self._unread.clear()
+            self._note_put(stamp, payload, what, run)
+            told(stamp)
+
+        await self._let_go(held.release, note, want)
+
+    def _note_put(self, t_ns: int, payload: bytes, what: Put, run: int) -> None:
         sent = self._sent
         sent[0] += 1
         sent[1] += len(payload)
@@ -145,11 +221,17 @@ class Line(Hearing):
         if self._site.keep_left > 0:
             self._site.keep_left -= 1
             self._keep(t_ns, 0, TEXT, payload)
-        return t_ns
+
+    @property
+    def _shown_beside(self) -> tuple[tuple[str, str], ...]:
+        return (("Authorization", f"Bearer {self._beside}"),) if self._beside else ()
 
     def _filled(self, text: str) -> str:
+        """A message with its places filled in; the token as it stands within a JSON string."""
         self._number += 1
-        return text.replace("{user}", self._identity.user).replace("{n}", str(self._number))
+        shown = self._identity
+        text = text.replace("{user}", shown.user).replace("{n}", str(self._number))
+        return text.replace("{token}", json.dumps(shown.token)[1:-1]) if "{token}" in text else text
 
     def _opened(self) -> Connection:
         if self._connection is None or self._open_end is not None:

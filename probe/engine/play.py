@@ -71,7 +71,7 @@ async def play(
             else:
                 for number, step in enumerate(part.script):
                     client.failed_at = number
-                    await _step(client, step)
+                    await (_gated(client, step) if client.gated else _step(client, step))
             rounds += 1
             if part.once or client.stopping:
                 break
@@ -87,9 +87,11 @@ async def play(
         outcome = FAILED
         why = client.redactor.text(f"the script raised {type(error).__name__}: {error}")
     finally:
+        if outcome == STOPPED and client.turn is not None and client.turn.overdue:
+            outcome, why = FAILED, "it was not over in time"
         live.completed += outcome == COMPLETE
         live.failed += outcome == FAILED
-        client.over = True
+        client.over, client.turn = True, None
         try:
             why = await _clean_up(client, part.last) or why
         finally:
@@ -121,19 +123,55 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
     return failed
 
 
+async def _gated(client: Client, step: Step) -> None:
+    """A step behind a gate: what can be prepared knows by itself when to leave."""
+    match step:
+        case steps.Gate() | steps.Token() | steps.Connect() | steps.Send() | steps.Run():
+            await _step(client, step)
+        case steps.Settle() | steps.Echo() | steps.Refresh():
+            await _step(client, step)
+        case steps.Revoke() | steps.Logout() | steps.Http():
+            await client.through()
+            await _step(client, step)
+            client.acted(now_ns())
+        case _:
+            await client.through()
+            client.acted(now_ns())
+            await _step(client, step)
+
+
 def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR0911, PLR0912 -- one arm each
     """The session's own call for a step of data; no layer of its own stays on the stack."""
     match step:
         case steps.Connect():
-            return client.connect(step.present, ready=step.ready)
+            return client.connect(
+                step.present, ready=step.ready, expect=step.expect, early=step.early
+            )
+        case steps.Gate():
+            return client.gate(None if step.offset == "swept" else step.offset)
+        case steps.Token():
+            return client.token(step.case)
+        case steps.Handshake():
+            return client.handshake(step.case)
+        case steps.Refresh():
+            return client.refresh(step.within, wait=step.wait)
+        case steps.Revoke():
+            return client.revoke()
+        case steps.Logout():
+            return client.logout()
+        case steps.Gone():
+            return client.gone(step.within)
         case steps.Send():
             return client.send(step.text)
         case steps.Run():
-            return client.run(step.count, size=step.size, pad=step.pad, wait=step.wait)
+            return client.run(
+                step.count, size=step.size, pad=step.pad, wait=step.wait,
+                shared=step.thread == "shared",
+            )  # fmt: skip
         case steps.Finish():
             return client.finish()
         case steps.Settle():
-            return client.settle(step.within)
+            return client.settle(step.within, expect=step.expect)
         case steps.Vanish():
             return client.vanish()
         case steps.Stall():

@@ -24,7 +24,7 @@ from probe.engine.watch import Watch
 from probe.errors import AuthError, ConfigError, ProbeError, RestartError
 from probe.history.journal import Journal
 from probe.history.records import Kind
-from probe.model.auth import Auth, FetchAuth
+from probe.model.auth import Auth, FetchAuth, keys_url
 from probe.wire.deadlines import wheel_of
 from probe.wire.route import make_context
 
@@ -132,6 +132,7 @@ async def _inside(
                 tls=make_context(tls_options(target.tls)),
             )
         )
+        site.tokens = tokens
         restarter = _restarter(order, lab, http)
         await _stages(order, site, tokens, restarter, watch, stop, failed)
         if lab is not None:
@@ -196,10 +197,13 @@ async def _start_lab(order: Order, stack: contextlib.AsyncExitStack) -> LabProce
 
 
 def _auth(auth: Auth, lab: str) -> Auth:
-    """The same with the lab's address put in; the lab is a token endpoint too."""
+    """The same with the lab's address put in; the lab gives tokens and public keys too."""
+    places: dict[str, str] = {}
     if isinstance(auth, FetchAuth):
-        return auth.model_copy(update={"url": auth.url.replace("{lab}", lab)})
-    return auth
+        places["url"] = auth.url
+    if (keys := keys_url(auth)) is not None:
+        places["jwks"] = keys
+    return auth.model_copy(update={k: url.replace("{lab}", lab) for k, url in places.items()})
 
 
 def _restarter(order: Order, lab: LabProcess | None, http: Http) -> Restarter | None:

@@ -62,8 +62,11 @@ class Runs:
         self.hung = 0
         self.refused = 0
 
-    def begin(self, t_ns: int, op: int, size: int = 1) -> tuple[Begun, str]:
-        """A new run and its id (our own, also where the service will name another)."""
+    def begin(self, t_ns: int, op: int, size: int = 1, *, held: bool = False) -> tuple[Begun, str]:
+        """A new run and its id (our own, also where the service will name another).
+
+        `held`: its start waits for a gate, and `started` tells when it was let go.
+        """
         number = self._number
         self._number += 1
         run_id = f"{self._prefix}{number}"
@@ -73,8 +76,14 @@ class Runs:
             self.ids[run_id] = run
         else:
             self.unbound = run
-        self._site.journal.row(t_ns, self._session, op, Kind.RUN, Run.BEGUN, size, key)
+        if not held:
+            self.started(t_ns, run, op, size)
         return run, run_id
+
+    def started(self, t_ns: int, run: Begun, op: int, size: int) -> None:
+        """Its start has been sent."""
+        run.begun_ns = run.last_ns = t_ns
+        self._site.journal.row(t_ns, self._session, op, Kind.RUN, Run.BEGUN, size, run.key)
 
     def named(self, run_id: str, kind: int) -> Begun | None:
         """The run of this session that has this id; None for any other id.

@@ -26,6 +26,7 @@ from probe.wire.request import DEFLATE, Prepared
 if TYPE_CHECKING:
     import asyncio
 
+    from probe.auth.tokens import Tokens
     from probe.engine.http import Http
     from probe.history.journal import Journal
     from probe.model.dialect import Dialect
@@ -97,6 +98,8 @@ class Site:
     http: Http
     live: Live
     seed: int = 0
+    tokens: Tokens | None = None
+    """Where another token comes from in the midst of a session; set once the source is open."""
     bound: dict[str, int] = field(default_factory=dict)
     """Run keys by the ids that the service gave, where it names the runs."""
     everybody: Everybody = field(default_factory=Everybody)

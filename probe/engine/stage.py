@@ -16,6 +16,7 @@ from probe.clock import now_ns
 from probe.engine.http import HEALTHY
 from probe.engine.pace import Crowd
 from probe.engine.play import part_of
+from probe.engine.race import RaceRun
 from probe.errors import RestartError
 from probe.history.records import Kind
 from probe.model.auth import FetchAuth
@@ -70,6 +71,7 @@ class StageRun:
     ) -> None:
         self._site = site
         self._watch = watch
+        self._plan = plan
         self._stage = stage
         self._rule = stage.stage
         self._index = [each.name for each in plan.stages].index(stage.name)
@@ -97,7 +99,9 @@ class StageRun:
         deadline = now_ns() + rule.budget
         why = ""
         try:
-            for trial in range(self._stage.trials):
+            if rule.race is not None:
+                why = await self._raced(deadline)
+            for trial in range(0 if rule.race is not None else self._stage.trials):
                 why = self._why_stop(deadline) or await self._has_failed(between=True)
                 if why:
                     break
@@ -113,6 +117,26 @@ class StageRun:
         finally:
             self._note(STOPPED if why else END, why)
         return live.completed - completed, live.launched - launched
+
+    async def _raced(self, deadline: int) -> str:
+        """A race: its releases; why it ended early, or ""."""
+        self._watch.rest()
+        race = RaceRun(
+            self._site, self._stage, self._parts, self._index, self._plan.seed, self._stop
+        )
+
+        async def why_stop() -> str:
+            why = self._why_stop(deadline) or await self._has_failed(between=True)
+            self._trials += not why
+            return why
+
+        async def given(clients: list[int]) -> list[Identity] | None:
+            identities = await self._identities(clients, deadline)
+            if identities is not None:
+                self._check_shown(identities[:1])
+            return identities
+
+        return await race.run(given, why_stop)
 
     def _note(self, flag: int, why: str) -> None:
         text = self._site.journal.text(why.encode("utf-8", "replace")) if why else 0

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from probe.clock import now_ns
 from probe.engine.line import Line
+from probe.engine.passing import Want
 from probe.engine.runs import Runs
 from probe.engine.waiting import BOUND, ENDED, PONG, RUNS, SENTINEL, TIMEOUT, WHY, SessionOver
 from probe.history.records import Kind, Outcome, Put
@@ -39,10 +40,21 @@ class Steps(Line):
 
     __slots__ = ()
 
-    async def run(self, count: int = 1, *, size: int = 1, pad: int = 0, wait: bool = True) -> None:
-        """Start `count` runs at once and, with `wait`, wait until all that were begun are over."""
+    async def run(
+        self,
+        count: int = 1,
+        *,
+        size: int = 1,
+        pad: int = 0,
+        wait: bool = True,
+        shared: bool = False,
+    ) -> None:
+        """Start `count` runs at once and, with `wait`, wait until all that were begun are over.
+
+        `shared`: they are of the session's one thread.
+        """
         for _ in range(count):
-            await self._begin(size, pad)
+            await self._begin(size, pad, shared=shared)
         if wait:
             await self._runs_over()
 
@@ -50,13 +62,41 @@ class Steps(Line):
         """Wait until every run that was begun is over, also across a reconnect."""
         await self._runs_over()
 
-    async def settle(self, within_ns: int = SETTLE_WITHIN_NS) -> None:
-        """Send the dialect's sentinel (else a ping) and wait until it comes back."""
+    async def settle(
+        self,
+        within_ns: int = SETTLE_WITHIN_NS,
+        *,
+        expect: Literal["answer", "silence"] = "answer",
+    ) -> None:
+        """Send the dialect's sentinel (else a ping) and wait until it comes back.
+
+        Where silence is expected an answer ends the session, and that it cannot be sent does not.
+        """
+        try:
+            await self._settled(within_ns)
+        except SessionOver as over:
+            if expect == "answer" or over.stopped:
+                raise
+            await self.pass_by()
+        else:
+            if expect == "silence":
+                raise SessionOver("it is answered, and ought not to be")
+
+    async def _settled(self, within_ns: int) -> None:
         if self._site.dialect.sentinel is None:
+            await self.pass_by()
             await self.ping(within_ns)
             return
+        want = Want(SENTINEL, within_ns, "no answer to the sentinel")
+        if self.gated:
+            number = self._sentinel = self._sentinel + 1
+            text = self._sentinel_text(number)
+            await self._hold(
+                text, Put.SENTINEL, told=lambda _: self._note_sentinel(number), want=want
+            )
+            return
         self._send_sentinel()
-        await self._need(within_ns, "no answer to the sentinel", kind=SENTINEL)
+        await self._need(within_ns, want.missing, kind=SENTINEL)
 
     async def vanish(self) -> None:
         """Drop the connection without a Close, as a client does that loses its network."""
@@ -105,7 +145,7 @@ class Steps(Line):
 
     # Runs.
 
-    async def _begin(self, size: int, pad: int) -> Begun:
+    async def _begin(self, size: int, pad: int, *, shared: bool = False) -> Begun:
         rule = self._site.dialect.run
         assert rule is not None, "the plan refuses runs where the dialect has none"
         if self._runs is None:
@@ -113,10 +153,17 @@ class Steps(Line):
         runs = self._runs
         if runs.unbound is not None:
             await self._bound(runs.unbound, rule)
-        run, run_id = runs.begin(now_ns(), self.attempts - 1, size)
-        text = rule.start.replace("{run}", run_id).replace("{thread}", f"{run_id}-t")
+        held, op = self.gated, self.attempts - 1
+        run, run_id = runs.begin(now_ns(), op, size, held=held)
+        # Either thread names its session, so that whoever else gets it is told.
+        thread = f"{self._own.decode()}t" if shared else f"{run_id}-t"
+        text = rule.start.replace("{run}", run_id).replace("{thread}", thread)
         text = text.replace("{size}", str(size)).replace("{pad}", str(pad))
-        self._put(self._filled(text).encode(), Put.START, run.key)
+        payload = self._filled(text).encode()
+        if held:
+            await self._hold(payload, Put.START, run.key, lambda t: runs.started(t, run, op, size))
+        else:
+            self._put(payload, Put.START, run.key)
         return run
 
     async def _bound(self, run: Begun, rule: RunRule) -> None:

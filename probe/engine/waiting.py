@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from probe.auth.identity import Identity
     from probe.engine.runs import Runs
     from probe.engine.site import Door, Site
+    from probe.engine.turn import Turn
     from probe.redact import Redactor
     from probe.wire.connection import Connection
     from probe.wire.ends import End
 
-DONE, ENDED, TIMEOUT, STOP = range(4)  # how a wait came out
-WHY: Final = {ENDED: "the connection ended", TIMEOUT: "deadline", STOP: "stopped"}
+DONE, ENDED, TIMEOUT, STOP, REFUSED = range(5)  # how a wait came out
+WHY: Final = {
+    ENDED: "the connection ended", TIMEOUT: "deadline", STOP: "stopped", REFUSED: "an error came",
+}  # fmt: skip
 # What a wait is for: a type index (> 0), or one of these.
-ANYTHING, RUNS, PONG, ECHO, READY, BOUND, SENTINEL, FLOOD, LARGE, MESSAGE = range(-1, -11, -1)
+(
+    ANYTHING, RUNS, PONG, ECHO, READY, BOUND, SENTINEL, FLOOD, LARGE, MESSAGE, REFRESH,
+) = range(-1, -12, -1)  # fmt: skip
 
 
 class SessionOver(Exception):  # noqa: N818 -- that a session is over is no error
@@ -38,11 +43,12 @@ class Waiting:
     """The state of one session; `default` is its presentation, `ladder` its pauses."""
 
     __slots__ = (
-        "_await_kind", "_connection", "_cursor", "_door", "_echo", "_flood", "_flood_open",
-        "_flooded", "_identity", "_jitter", "_ladder", "_number", "_open_end", "_own", "_patience",
-        "_pings", "_received", "_runs", "_sent", "_sentinel", "_session", "_site", "_unread",
-        "_waiter", "_was_ready",
-        "attempts", "default", "failed_at", "is_ready", "over", "stop_ns", "stopping",
+        "_await_kind", "_beside", "_chosen", "_connection", "_cursor", "_dialled", "_door",
+        "_echo", "_flood", "_flood_open", "_flooded", "_identity", "_jitter", "_ladder", "_mine",
+        "_number", "_open_end", "_own", "_patience", "_pings", "_received", "_runs", "_sent",
+        "_sentinel", "_session", "_site", "_unread", "_waiter", "_was_ready",
+        "attempts", "default", "failed_at", "is_ready", "oddities", "over", "stop_ns", "stopping",
+        "turn",
     )  # fmt: skip
 
     def __init__(
@@ -60,12 +66,16 @@ class Waiting:
         self._site = site
         self._session = session
         self._door = door
-        self._identity = identity
+        self._identity = identity  # who is shown: ours, or with another token
+        self._mine = identity
+        self._beside = ""  # a second token, shown in Authorization
+        self._chosen = False  # whether a step has chosen the token since the last connect
         self._ladder = ladder
         self._jitter = jitter
         self._own = f"{site.nonce}-{session}-".encode()
         self._connection: Connection | None = None
         self._open_end: End | None = None
+        self._dialled: End | None = None  # how the last attempt that failed came to its end
         self._waiter: asyncio.Future[int] | None = None
         self._await_kind = ANYTHING
         self._echo: bytes | None = None
@@ -86,9 +96,11 @@ class Waiting:
         self.attempts = 0
         self.is_ready = False
         self.failed_at = 0
+        self.oddities = 0  # messages that broke the contract, or were another's
         self.over = False
         self.stop_ns = stop_ns
         self.stopping = False
+        self.turn: Turn | None = None  # of a client of a race
 
     @property
     def redactor(self) -> Redactor:

@@ -20,7 +20,7 @@ class Words:
 
     `repeated` is the event of a run that comes as often as the run's size says. `named`:
     the start message carries our own run id, so that the service need not tell one.
-    `turns` are those after which things may go on otherwise: ready, and refusals.
+    `turns` are those after which things may go on otherwise: ready, refusals, a refresh.
     `thread` and `user` are the paths, for sentences.
     """
 
@@ -30,6 +30,7 @@ class Words:
     repeated: int
     refusing: frozenset[int]
     turns: frozenset[int]
+    refreshed: int
     named: bool
     thread: str
     user: str
@@ -44,14 +45,16 @@ def words_of(dialect: Dialect) -> Words:
     repeated = [step.type for step in rule.steps if step.times.endswith("*")] if rule else []
     told = (*dialect.errors, dialect.limited) if dialect.limited else dialect.errors
     ready = index.get(dialect.ready.event, 0)
-    refusing = _numbers(index, told) - events
+    refreshed = index.get(dialect.refresh.answer if dialect.refresh else None, 0)
+    refusing = _numbers(index, told) - events - {refreshed}
     return Words(
         ready=ready,
         events=events,
         last=index[rule.last] if rule else 0,
         repeated=index[repeated[0]] if repeated else 0,
         refusing=refusing,
-        turns=(refusing | {ready}) - {0},
+        turns=(refusing | {ready, refreshed}) - {0},
+        refreshed=refreshed,
         named=rule is None or "{run}" in rule.start,
         thread=dialect.paths.thread or "",
         user=dialect.paths.user or "",

@@ -19,6 +19,9 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | TOLD | service index | as HEALTH | HTTP status | text: JSON, what the service said of its parts |
 | TOKEN | | 1 given, 0 refused | tokens | how long it took (ns) |
 | PEER | endpoint or service index | 0 endpoint, 1 service | | text: JSON, who answered there |
+| TRIAL | trial | outcome (Trial) | why it was tried (Sought) | measured offset (ns) |
+| RELEASE | release | who fell out before it | spread of the lags (ns) | its instant (ns) |
+| JITTER | stage index | 0 told by the scenario, 1 measured, 2 assumed | pairs | sd (ns) |
 | LIMIT | | 0 descriptors, 1 local ports | in use | how many there are |
 | INTENDED | trial | endpoint index | population index | identity index |
 | DIAL | attempt | | | |
@@ -40,7 +43,9 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | STALL | attempt | 0 reading stopped, 1 reading again | | |
 | SENTINEL | attempt | 0 sent, 1 came back | | its number |
 | VANISH | attempt | | | |
+| ACTION | attempt | number of the gate | trial | offset that was aimed at (ns) |
 | TRAFFIC | attempt | 0 sent, 1 received | messages | bytes of payload |
+| CREDENTIAL | attempt, or the next | what happened (Credential) | see Credential | see Credential |
 | CLOSE | attempt | 0 sent, 1 received | close code | text: reason |
 | END | attempt | phase reached | outcome | text: detail |
 | DONE | attempts made | 0 complete, 1 failed, 2 stopped | step at which it failed | text: why |
@@ -49,6 +54,11 @@ A *run key* names a run of this probe run whoever meets it: the session that beg
 upper 32 bits, its number within that session (from 0) in the lower 32. FOREIGN names a run by
 its key and an identity by -2 minus its index, so that no two of them are the same number. It
 follows the GOT row of its message, or the END of an attempt if the reason of a CLOSE names it.
+
+An ACTION is what a gate of a race let go; its stamp is that of the write, and of a request over
+HTTP that of its answer (0 for `attempt` where there was none). What TRIAL says of a trial is
+what the search was told, in order; checks judge by ACTION and DONE, and take from TRIAL only
+why it was tried. Where its offset could not be measured, b is the one that was aimed at.
 """
 
 from __future__ import annotations
@@ -59,7 +69,7 @@ from typing import Final
 
 import numpy as np
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 NOBODY: Final = 0xFFFFFFFF
 ROW: Final = struct.Struct("<qIIHHiq")
 DTYPE: Final = np.dtype(
@@ -91,6 +101,9 @@ class Kind(IntEnum):
     LIMIT = 11
     TOLD = 12
     TOKEN = 13
+    TRIAL = 14
+    RELEASE = 15
+    JITTER = 16
     INTENDED = 20
     DIAL = 21
     RESOLVED = 22
@@ -115,6 +128,8 @@ class Kind(IntEnum):
     DONE = 42
     VANISH = 43
     TRAFFIC = 44
+    CREDENTIAL = 50
+    ACTION = 45
 
 
 class Phase(IntEnum):
@@ -166,6 +181,17 @@ class Put(IntEnum):
     FLOOD = 3
     RESUME = 4
     LARGE = 5
+    REFRESH = 6
+
+
+class Credential(IntEnum):
+    """What became of a session's token (CREDENTIAL.flag)."""
+
+    SHOWN = 0  # another one from here on; a: text: the case; b: its expiry (ns, 0 unknown)
+    RENEWED = 1  # it is sent on the open connection; a and b as of SHOWN
+    REVOKED = 2  # a: HTTP status of the answer; b: when it was asked for (ns)
+    LOGGED_OUT = 3  # as REVOKED
+    NOT_MADE = 4  # a: 0 it cannot be made, 1 the target forbids it; b: text: why
 
 
 class Run(IntEnum):
@@ -188,6 +214,24 @@ class Odd(IntEnum):
     SHAPE = 5  # readable in a shape that is not the canonical one; the text names the shape
     IDS = 6  # ids within one run disagree
     UNKNOWN = 7  # a type that the dialect does not know, where it knows all
+
+
+class Trial(IntEnum):
+    """What became of a trial of a race (TRIAL.flag)."""
+
+    VOID = 0  # it was stopped, or an actor did not come to its gate: it tells nothing
+    FINE = 1
+    ANOMALY = 2
+    UNPLACED = 3  # an anomaly without an offset: one of the two actions was not let go
+
+
+class Sought(IntEnum):
+    """Why a trial was made (TRIAL.a)."""
+
+    SWEEP = 0
+    LOCALISE = 1
+    CONFIRM = 2
+    CONTROL = 3
 
 
 def run_key(session: int, number: int) -> int:

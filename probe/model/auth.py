@@ -92,7 +92,18 @@ class _Source(Strict):
     model_config = ConfigDict(hide_input_in_errors=True)
 
 
-class _ManySource(_Source):
+class _TokenSource(_Source):
+    jwks: Filled | None = None
+    """Where the service publishes its public keys (RFC 7517): with one of them a bad token is
+    made that no service may accept. Of a private key that mints the public half is known."""
+
+    @field_validator("jwks")
+    @classmethod
+    def _plain_jwks(cls, url: str | None) -> str | None:
+        return None if url is None else _plain_url(url, "https://auth.example.org/jwks.json")
+
+
+class _ManySource(_TokenSource):
     identities: int | None = Field(default=None, ge=1)
     """Share this many identities round robin between the clients, on purpose. Without it
     every client has its own."""
@@ -235,18 +246,8 @@ class FetchAuth(_ManySource):
 
     @field_validator("url")
     @classmethod
-    def _plain_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-            credentials = parts.username is not None or parts.password is not None
-        except ValueError:
-            named = credentials = False
-        if credentials:
-            raise ValueError("found credentials in the URL; put them into `headers` or `fields`")
-        if not named or not url.isprintable() or " " in url:
-            raise ValueError("found no URL; allowed: such as 'https://auth.example.org/token'")
-        return url
+    def _endpoint(cls, url: str) -> str:
+        return _plain_url(url, "https://auth.example.org/token")
 
     @field_validator("headers")
     @classmethod
@@ -291,7 +292,7 @@ class FetchAuth(_ManySource):
         return self
 
 
-class EnvAuth(_Source):
+class EnvAuth(_TokenSource):
     """One token out of the environment, shared by all clients on purpose."""
 
     source: Literal["env"]
@@ -326,6 +327,11 @@ class CsvAuth(_ManySource):
 Auth = Annotated[NoAuth | MintAuth | FetchAuth | EnvAuth | CsvAuth, Field(discriminator="source")]
 
 
+def keys_url(auth: Auth) -> str | None:
+    """Where the public keys of the service are, if the table says so."""
+    return None if isinstance(auth, NoAuth) else auth.jwks
+
+
 def secrets(auth: Auth, n: int = 0, seed: int = 0) -> tuple[str, ...]:
     """Every secret text the table holds, for a redactor; files are not read.
 
@@ -351,6 +357,20 @@ def _fetch_secrets(auth: FetchAuth, n: int, seed: int) -> tuple[str, ...]:
         if isinstance(field, SecretStr) and name.lower() not in _PUBLIC_NAMES:
             found.append(render(field.get_secret_value(), n, seed, user))
     return tuple(found)
+
+
+def _plain_url(url: str, example: str) -> str:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        credentials = parts.username is not None or parts.password is not None
+    except ValueError:
+        named = credentials = False
+    if credentials:
+        raise ValueError("found credentials in the URL; put them into `headers` or `fields`")
+    if not named or not url.isprintable() or " " in url:
+        raise ValueError(f"found no URL; allowed: such as {example!r}")
+    return url
 
 
 def _listed(names: list[str]) -> str:

@@ -35,6 +35,28 @@ Duration = Annotated[
     PlainSerializer(units.canonical_duration),
     WithJsonSchema({"type": "string", "pattern": _DURATION, "examples": ["250ms", "5s"]}),
 ]
+
+
+def _offset(text: str | float) -> int:
+    if isinstance(text, str) and text.strip().startswith(("-", "+")):
+        sign = -1 if text.strip()[0] == "-" else 1
+        return sign * units.duration_ns(text.strip()[1:])
+    return units.duration_ns(text)
+
+
+def _written_offset(ns: int) -> str:
+    return ("-" if ns < 0 else "") + units.canonical_duration(abs(ns))
+
+
+Offset = Annotated[
+    int,
+    BeforeValidator(_offset),
+    PlainSerializer(_written_offset),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[+-]?" + _DURATION[1:], "examples": ["-20ms", "2s"]}
+    ),
+]
+"""A time against another, which may be before it: a duration with a sign."""
 Rate = Annotated[
     float,
     BeforeValidator(units.rate_hz),

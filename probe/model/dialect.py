@@ -192,6 +192,45 @@ class Promises(Strict):
     """How many events wait for a client that does not read, before any is dropped."""
     pings: bool = True
     """A WebSocket ping is answered (RFC 6455 section 5.5.3)."""
+    origins: bool = False
+    """A request with a foreign Origin is refused; one without Origin (no browser) is not."""
+    early: Literal["served", "refused", "any"] = "any"
+    """What is sent before ready: served in order after it, refused by a close, or not said."""
+    reuse: Duration | None = None
+    """A token that another connection used less than this long ago is refused; unset: one
+    token may be used by several connections."""
+    expiry: Duration | None = None
+    """An open connection ends at most this long after its token has expired; unset: not said."""
+    revocation: Duration | None = None
+    """A revoked token gets nobody in, and an open connection ends, at most this long after the
+    revocation was answered; unset: not said."""
+
+
+class Refresh(Strict):
+    """How a new token is shown on an open connection."""
+
+    send: str
+    """`{token}` is replaced by the new token."""
+    answer: str
+    """The type of the message that says that it holds from here on."""
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Refresh:
+        check_places(self.send, ("token", "user", "n"), "send")
+        if "{token}" not in self.send:
+            raise ValueError("send has no {token}, so that no token would be shown")
+        return self
+
+
+class Request(Strict):
+    """An HTTP request to a service of the target, authorised by the session's token."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    service: Name
+    path: str = Field(pattern=r"^/")
+    """Path and query at the service's host; `{user}` and `{n}` are replaced."""
+    form: dict[str, str] = {}
+    """Fields of a form in the body; `{token}` and `{user}` are replaced. None: no body."""
 
 
 class Replay(Strict):
@@ -255,6 +294,12 @@ class Dialect(Strict):
     """Types of messages that report an error."""
     close_codes: dict[CloseCode, str] = {}
     """What the service means by close codes of its own, such as `4401 = "unauthorized"`."""
+    refresh: Refresh | None = None
+    """Unset: a token cannot be renewed on an open connection."""
+    revoke: Request | None = None
+    """How a token is revoked (RFC 7009); unset: scenarios that revoke are refused."""
+    logout: Request | None = None
+    """How all of a user's sessions are ended; unset: scenarios that log out are refused."""
     echo: bool = False
     """The service sends every message back unchanged."""
     retry: tuple[Duration, ...] = (100 * MS, 200 * MS, 500 * MS, 1 * S, 2 * S)
@@ -284,4 +329,5 @@ class Dialect(Strict):
         known = [self.ready.event, *(self.run.types if self.run else ()), *self.errors]
         known += [self.replay.answer if self.replay else None]
         known += [self.sentinel.event if self.sentinel else None, self.limited, self.dropped]
+        known += [self.refresh.answer if self.refresh else None]
         return tuple(dict.fromkeys(name for name in known if name))

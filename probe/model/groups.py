@@ -10,25 +10,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from probe.errors import ConfigError, Problem
-from probe.model.auth import NoAuth
-from probe.model.reading import nearest
-from probe.model.scenario import Population
+from probe.model.auth import EnvAuth, MintAuth, NoAuth
+from probe.model.credential_steps import authenticating, credential_step
+from probe.model.matrix import once, populations
+from probe.model.race import CALIBRATION
+from probe.model.reading import known
+from probe.model.releases import calibrators, identities_of_one
+from probe.model.scenario import Population, Shape
 from probe.model.script import (
     Await,
     Connect,
     Finish,
     Flood,
+    Gate,
     Http,
+    Logout,
+    Refresh,
+    Revoke,
     Run,
     Squeeze,
+    Token,
     steps_of,
 )
+from probe.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from probe.model.dialect import Dialect, RunRule
-    from probe.model.scenario import Expect, Scenario
+    from probe.model.race import Race
+    from probe.model.scenario import Expect, Scenario, Stage
     from probe.model.script import Step
     from probe.model.target import Target
 
@@ -50,19 +61,34 @@ def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
     groups: list[Group] = []
     for name, stage in scenario.stages.items():
         if stage.activity == "preflight":
-            groups.append(Group(name, "visit", _once(stage.present)))
+            groups.append(Group(name, "visit", once(stage.present, TRIES)))
         elif stage.activity == "matrix":
-            groups += [Group(name, each, _once(each)) for each in dialect.present]
+            groups += [Group(name, *each) for each in populations(name, stage, dialect)]
+        elif stage.race is not None:
+            groups += [Group(name, *each) for each in _actors(stage.race)]
         else:
             groups += [Group(name, each, part) for each, part in stage.populations.items()]
     return tuple(groups)
 
 
-def _once(present: str) -> Population:
-    script = [{"do": "connect"}, {"do": "close"}]
-    return Population.model_validate(
-        {"shape": {"clients": TRIES}, "script": script, "present": present}
-    )
+def _actors(race: Race) -> Iterator[tuple[str, Population]]:
+    """Each actor as a population, in the order of the file; the plan says how many there are.
+
+    Behind them the clients that measure the jitter, where the scenario does not tell it.
+    """
+    for name, actor in race.actors.items():
+        each = race.comb if race.own(name) else 1
+        population = Population(
+            shape=Shape(clients=race.releases * each),
+            script=actor.script,
+            endpoints=actor.endpoints,
+            present=actor.present,
+        )
+        yield name, population.model_copy(update={"finally_": actor.finally_})
+    if calibrators(race):
+        swept = race.actors[race.swept]
+        pair = once(swept.present, calibrators(race))
+        yield CALIBRATION, pair.model_copy(update={"endpoints": swept.endpoints})
 
 
 def check_fit(
@@ -71,17 +97,62 @@ def check_fit(
     """ConfigError with everything that one file asks for and another does not have."""
     problems: list[Problem] = []
     for group in groups:
-        where = f"stages.{group.stage}.populations.{group.name}"
+        stage = scenario.stages[group.stage]
+        inner = "populations" if stage.race is None else "race.actors"
+        where = f"stages.{group.stage}.{inner}.{group.name}"
         problems += _population(group.population, where, target, dialect)
+        if stage.race is None:
+            problems += _ungated(group.population, where)
     for name, stage in scenario.stages.items():
         names = [group.name for group in groups if group.stage == name]
         for number, limit in enumerate(stage.expect.latency):
             path = f"stages.{name}.expect.latency.{number}.population"
-            problems += _known(path, "population", limit.population, names)
+            problems += known(path, "population", limit.population, names)
         problems += _judgeable(f"stages.{name}.expect", stage.expect, target, dialect)
+        problems += _racing(name, stage, target)
+        problems += _outlived(name, stage, target)
+        problems += authenticating(name, stage, target)
     problems += _restart(scenario, target)
     if problems:
         raise ConfigError(*problems)
+
+
+def _outlived(name: str, stage: Stage, target: Target) -> Iterator[Problem]:
+    """Tokens are minted when a trial begins: the last client to come needs a good one, too."""
+    shapes = [population.shape for population in stage.populations.values()]
+    span_ns = max((shape.after + shape.span_ns for shape in shapes), default=0)
+    if isinstance(target.auth, MintAuth) and target.auth.lifetime <= span_ns:
+        message = (
+            f"tokens live for {format_duration(target.auth.lifetime)}, and the stage {name!r} lets "
+            f"clients in for {format_duration(span_ns)}"
+        )
+        yield Problem("target", "auth.lifetime", message, hint="give them longer, or load shorter")
+
+
+def _ungated(population: Population, where: str) -> Iterator[Problem]:
+    steps = population.script if isinstance(population.script, tuple) else ()
+    for number, step in enumerate((*steps, *population.finally_)):
+        if isinstance(step, Gate):
+            message = "a gate is where the actors of a race meet, and this stage is none"
+            yield Problem("scenario", f"{where}.script.{number}", message, step.do)
+
+
+def _racing(name: str, stage: Stage, target: Target) -> Iterator[Problem]:
+    """Whether the actors of a race are as many users as the scenario means them to be."""
+    if stage.race is None:
+        if stage.expect.race:
+            message = "there is no race in this stage"
+            yield Problem("scenario", f"stages.{name}.expect.race", message)
+        return
+    where = f"stages.{name}.race"
+    if not stage.expect.race:
+        message = "the race would be run and not judged"
+        yield Problem("scenario", f"stages.{name}.expect", message, hint="set race = true")
+    shared = 1 if isinstance(target.auth, EnvAuth) else getattr(target.auth, "identities", None)
+    needed = identities_of_one(stage.race)
+    if shared is not None and shared < needed:
+        message = f"one release needs {needed} different users, and the target has {shared}"
+        yield Problem("scenario", where, message, hint=f"lower {where}.comb")
 
 
 def _judgeable(where: str, expect: Expect, target: Target, dialect: Dialect) -> Iterator[Problem]:
@@ -111,8 +182,8 @@ def _population(
     population: Population, where: str, target: Target, dialect: Dialect
 ) -> Iterator[Problem]:
     for name in population.endpoints:
-        yield from _known(f"{where}.endpoints", "endpoint", name, target.endpoints)
-    yield from _known(f"{where}.present", "presentation", population.present, dialect.present)
+        yield from known(f"{where}.endpoints", "endpoint", name, target.endpoints)
+    yield from known(f"{where}.present", "presentation", population.present, dialect.present)
     yield from _has_token(f"{where}.present", population.present, target, dialect)
     script = steps_of(population.script, runs=dialect.run is not None)
     if isinstance(script, str):
@@ -128,10 +199,11 @@ def _population(
 def _step(step: Step, where: str, target: Target, dialect: Dialect) -> Iterator[Problem]:
     match step:
         case Connect(present=name):
-            yield from _known(f"{where}.present", "presentation", name, dialect.present)
+            yield from known(f"{where}.present", "presentation", name, dialect.present)
         case Run() | Finish() | Squeeze() if dialect.run is None:
             yield Problem("scenario", where, f"{dialect.title!r} knows no runs", step.do)
-        case Run(size=size, pad=pad) if dialect.run is not None:
+        case Run(size=size, pad=pad, thread=thread) if dialect.run is not None:
+            yield from _has_place(where, dialect.run, "{thread}", wanted=thread == "shared")
             yield from _has_place(f"{where}.size", dialect.run, "{size}", wanted=size > 1)
             yield from _has_place(f"{where}.pad", dialect.run, "{pad}", wanted=pad > 0)
         case Squeeze(pad=pad) if dialect.run is not None:
@@ -145,9 +217,11 @@ def _step(step: Step, where: str, target: Target, dialect: Dialect) -> Iterator[
             message = f"{dialect.title!r} has no [sentinel], of which a flood is made"
             yield Problem("scenario", where, message, step.do)
         case Await(event=name):
-            yield from _known(f"{where}.event", "event", name, dialect.types)
+            yield from known(f"{where}.event", "event", name, dialect.types)
+        case Token() | Refresh() | Revoke() | Logout():
+            yield from credential_step(step, where, target, dialect)
         case Http(service=name):
-            yield from _known(f"{where}.service", "service", name, target.services)
+            yield from known(f"{where}.service", "service", name, target.services)
 
 
 def _has_token(where: str, name: str, target: Target, dialect: Dialect) -> Iterator[Problem]:
@@ -165,14 +239,6 @@ def _has_place(where: str, rule: RunRule, place: str, *, wanted: bool) -> Iterat
     if wanted and place not in rule.start:
         message = f"run.start of the dialect has no {place}, so that nothing would ask for it"
         yield Problem("scenario", where, message)
-
-
-def _known(path: str, noun: str, name: str | None, names: Iterable[str]) -> Iterator[Problem]:
-    if name is not None and name not in names:
-        allowed = ", ".join(names) or "none"
-        yield Problem(
-            "scenario", path, f"no such {noun}", repr(name), allowed, nearest(name, names)
-        )
 
 
 def _restart(scenario: Scenario, target: Target) -> Iterator[Problem]:

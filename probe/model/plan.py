@@ -19,6 +19,7 @@ from probe.errors import ConfigError, Problem
 from probe.model.arrivals import closed_clients, open_arrivals
 from probe.model.auth import Auth, EnvAuth, NoAuth
 from probe.model.groups import Group, check_fit, groups_of
+from probe.model.releases import race_clients
 from probe.model.target import is_loopback
 from probe.units import canonical_rate
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from probe.model.dialect import Dialect
+    from probe.model.race import Race
     from probe.model.scenario import Population, Scenario, Stage
     from probe.model.target import Target
 
@@ -100,8 +102,14 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
     session = identity = number = 0
     stages: list[StagePlan] = []
     for place, (name, stage) in enumerate(scenario.stages.items()):
-        parts: list[NDArray[np.void]] = []
         mine = [g for g in groups if g.stage == name]
+        if stage.race is not None:
+            clients = _racers(name, stage.race, target, (session, number), shared)
+            session = identity = session + len(clients)
+            number += len(mine)
+            stages.append(StagePlan(name, stage, clients, stage.race.releases, 0))
+            continue
+        parts: list[NDArray[np.void]] = []
         # Before anything is made: a slip of the pen may ask for more than memory holds.
         _bounded(name, session + stage.trials * sum(g.population.shape.expected for g in mine))
         for trial in range(stage.trials):
@@ -125,6 +133,20 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
         span = max(g.population.shape.after + g.population.shape.span_ns for g in mine)
         stages.append(StagePlan(name, stage, clients, stage.trials, span))
     return Plan(seed, tuple(stages), groups, min(shared or session, session))
+
+
+def _racers(
+    name: str, race: Race, target: Target, first: tuple[int, int], shared: int | None
+) -> NDArray[np.void]:
+    """The clients of a race; `first` session and population."""
+    _bounded(name, first[0] + race.releases * race.sessions)
+    clients = race_clients(race, list(target.endpoints), CLIENT)
+    clients["session"] = np.arange(first[0], first[0] + len(clients))
+    clients["population"] += first[1]
+    clients["identity"] += first[0]
+    if shared:
+        clients["identity"] %= shared
+    return clients
 
 
 def _identities(
@@ -195,6 +217,9 @@ class Peak:
 
 def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
     """The peak of one stage's trials."""
+    if stage.stage.race is not None:
+        together = stage.stage.race.sessions
+        return Peak(float(together), together)
     shapes = [g.population.shape for g in groups if g.stage == stage.name]
     opened = sum(max(value for _, value in shape.points()) for shape in shapes if shape.open)
     closed = [

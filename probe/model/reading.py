@@ -18,7 +18,7 @@ from pydantic import BaseModel, Tag, ValidationError
 from probe.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"^PROBE_[A-Z0-9_]+$")
@@ -103,6 +103,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A hint with the nearest valid name, or ""."""
     close = difflib.get_close_matches(name, list(names), 1, 0.5)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def known(path: str, noun: str, name: str | None, names: Iterable[str]) -> Iterator[Problem]:
+    """A mistake where a scenario names what is none of `names`."""
+    if name is not None and name not in names:
+        allowed = ", ".join(names) or "none"
+        hint = nearest(name, names)
+        yield Problem("scenario", path, f"no such {noun}", repr(name), allowed, hint)
 
 
 def _fill(

@@ -1,9 +1,11 @@
 """Scenario: what a probe run does, stage by stage, and what it expects.
 
 A stage is one activity. `preflight` asks the services for their health and opens one
-connection per endpoint; `matrix` shows every presentation of the dialect and compares the
-answer with what the dialect promises; `load` lets populations of clients arrive along a
-curve, counted from the start of the stage or from a restart of the target.
+connection per endpoint; `matrix` goes through a table (the presentations of the dialect,
+handshakes, bad tokens), and compares each answer with what is right; `race` releases actions
+against each other, and looks for the offsets at which they go wrong; `load` lets populations
+of clients arrive along a curve, counted from the start of the stage or from a restart of the
+target.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from probe.model.base import Duration, Fraction, Name, Quantile, Rate, Strict
+from probe.model.race import Race
 from probe.model.script import Script, Step
 
 MS = 1_000_000
@@ -194,6 +197,15 @@ class Expect(Strict):
     """All endpoints behave alike."""
     drift: Drift | None = None
     """A long, flat load does not make the service slower or larger."""
+    negotiation: bool = False
+    """Every handshake of the negotiation matrix gets an answer that is right (`table`)."""
+    authentication: bool = False
+    """No bad token of the authentication matrix gets in, and every good one does (`table`)."""
+    race: bool = False
+    """No trial of the race goes wrong."""
+    undisturbed: Duration | None = None
+    """No ping of a client that only holds its connection waits longer than this: nothing
+    blocks the service for everybody."""
     health: bool = False
     """Every service answers healthy, and none of its parts is degraded (preflight)."""
     connects: bool = False
@@ -223,7 +235,12 @@ class Settle(Strict):
 class Stage(Strict):
     """One activity."""
 
-    activity: Literal["preflight", "matrix", "load"] = "load"
+    activity: Literal["preflight", "matrix", "race", "load"] = "load"
+    table: Literal["presentations", "negotiation", "authentication"] = "presentations"
+    """Of a matrix: what is gone through."""
+    cases: tuple[Name, ...] = ()
+    """Of a matrix: only these cases; none given: all."""
+    race: Race | None = None
     anchor: Literal["start", "restart"] = "start"
     trials: int = Field(default=1, ge=1, le=10_000)
     """Repeats; for anchor `restart` the number of restarts."""
@@ -248,6 +265,10 @@ class Stage(Strict):
     def _fits_its_activity(self) -> Stage:
         if self.activity == "load" and not self.populations:
             raise ValueError("a load stage needs at least one population")
+        if (self.activity == "race") != (self.race is not None):
+            raise ValueError('`race` goes with activity = "race", and that needs it')
+        if self.activity != "matrix" and (self.table != "presentations" or self.cases):
+            raise ValueError('`table` and `cases` go with activity = "matrix"')
         if self.activity != "load" and (self.populations or self.anchor != "start"):
             raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
         if self.activity != "preflight" and self.present != "default":

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Discriminator, Field, PlainSerializer, Tag
 from pydantic.json_schema import SkipJsonSchema
 
-from probe.model.base import Duration, Name, Size, Strict
+from probe.model.base import Duration, Name, Offset, Size, Strict
 
 S = 1_000_000_000
 
@@ -28,27 +28,77 @@ class Session(Protocol):
     def user(self) -> str:
         """The identity's name."""
 
-    async def connect(self, present: str | None = None) -> None:
-        """Open the connection, with retries where the population has them."""
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open now."""
+
+    async def connect(
+        self,
+        present: str | None = None,
+        *,
+        ready: bool = True,
+        expect: Literal["ready", "refused", "either"] = "ready",
+        early: tuple[str, ...] = (),
+    ) -> None:
+        """Open the connection, with retries where the population has them; see `Connect`."""
+
+    async def gate(self, offset_ns: int | None = 0) -> None:
+        """Races only: wait for the shared instant plus `offset_ns` (None: the offset on trial).
+
+        The first one of a script is where all actors of a trial meet. What the next call
+        sends is prepared beforehand, and its last byte held until then.
+        """
+
+    async def token(self, case: str) -> None:
+        """From here on show another token: a case of `bad_tokens`, or "fresh"."""
+
+    async def handshake(self, case: str) -> None:
+        """Open a connection with a case of `probe.negotiation.cases`, and see what comes of it."""
+
+    async def refresh(self, within_ns: int = 5 * S, *, wait: bool = True) -> None:
+        """Show a new token on the open connection (dialect: `refresh`).
+
+        After `token` it is the one that was chosen there.
+        """
+
+    async def revoke(self) -> None:
+        """Have the service revoke the token (dialect: `revoke`); returns with its answer."""
+
+    async def logout(self) -> None:
+        """Have the service end the user's sessions (dialect: `logout`)."""
+
+    async def gone(self, within_ns: int = 5 * S) -> None:
+        """Wait until the service ends the connection; that it stays open ends the session."""
 
     async def ready(self) -> None:
         """Wait for what the dialect calls ready."""
 
     async def send(self, text: str) -> None:
-        """Send one text message; `{user}` and `{n}` are replaced."""
+        """Send one text message; `{user}`, `{token}` and `{n}` are replaced."""
 
-    async def run(self, count: int = 1, *, size: int = 1, pad: int = 0, wait: bool = True) -> None:
+    async def run(
+        self,
+        count: int = 1,
+        *,
+        size: int = 1,
+        pad: int = 0,
+        wait: bool = True,
+        shared: bool = False,
+    ) -> None:
         """Start `count` runs at once and, with `wait`, wait until each is over.
 
         `size` and `pad` fill `{size}` and `{pad}` of the dialect's start message: how many
-        repeated events are asked for, and of how many more bytes each.
+        repeated events are asked for, and of how many more bytes each. `shared`: they are
+        of the session's one thread.
         """
 
     async def finish(self) -> None:
         """Wait until every run that was begun is over, also across a reconnect."""
 
-    async def settle(self, within_ns: int = 5 * S) -> None:
-        """Send the dialect's sentinel (else a ping) and wait until it comes back."""
+    async def settle(
+        self, within_ns: int = 5 * S, *, expect: Literal["answer", "silence"] = "answer"
+    ) -> None:
+        """Send the dialect's sentinel (else a ping) and wait until it comes back; see `Settle`."""
 
     async def vanish(self) -> None:
         """Drop the connection without a Close, as a client does that loses its network."""
@@ -94,6 +144,61 @@ class Connect(Strict):
     present: Name | None = None
     ready: bool = True
     """False: go on at the 101."""
+    expect: Literal["ready", "refused", "either"] = "ready"
+    """`refused`: that the service lets this client in ends the script; `either`: go on."""
+    early: tuple[str, ...] = ()
+    """Messages sent in the same segment as the request, before anything is answered."""
+
+
+class Gate(Strict):
+    """Races only: wait for the shared instant plus an offset."""
+
+    do: Literal["gate"]
+    offset: Offset | Literal["swept"] = 0
+    """`swept`: the offset that is on trial. The first gate of a script is where actors meet."""
+
+
+class Token(Strict):
+    """From here on show another token."""
+
+    do: Literal["token"]
+    case: Name
+    """A case of the authentication matrix, such as `expired`, or `fresh`: a new good one."""
+
+
+class Handshake(Strict):
+    """Open a connection with a request of the negotiation matrix."""
+
+    do: Literal["handshake"]
+    case: Name
+
+
+class Refresh(Strict):
+    """Get a new token and show it on the open connection."""
+
+    do: Literal["refresh"]
+    within: Duration = 5 * S
+    wait: bool = True
+    """False: do not wait for the answer."""
+
+
+class Revoke(Strict):
+    """Have the service revoke the token; over with its answer."""
+
+    do: Literal["revoke"]
+
+
+class Logout(Strict):
+    """Have the service end the user's sessions; over with its answer."""
+
+    do: Literal["logout"]
+
+
+class Gone(Strict):
+    """Wait until the service ends the connection."""
+
+    do: Literal["gone"]
+    within: Duration = 5 * S
 
 
 class Send(Strict):
@@ -114,6 +219,8 @@ class Run(Strict):
     """Fills `{pad}`: how many more bytes each of them ought to have."""
     wait: bool = True
     """False: go on at once; a later `finish` waits."""
+    thread: Literal["own", "shared"] = "own"
+    """`shared`: all runs of this session are of one thread."""
 
 
 class Finish(Strict):
@@ -127,6 +234,8 @@ class Settle(Strict):
 
     do: Literal["settle"]
     within: Duration = 5 * S
+    expect: Literal["answer", "silence"] = "answer"
+    """`silence`: that it is answered ends the script, and that it cannot be sent does not."""
 
 
 class Vanish(Strict):
@@ -216,6 +325,13 @@ class Http(Strict):
 
 Step = Annotated[
     Connect
+    | Gate
+    | Token
+    | Handshake
+    | Refresh
+    | Revoke
+    | Logout
+    | Gone
     | Send
     | Run
     | Finish

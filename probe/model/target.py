@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from probe.model.auth import Auth, FetchAuth, NoAuth
+from probe.model.auth import Auth, FetchAuth, NoAuth, keys_url
 from probe.model.base import Duration, Name, Rate, Strict
 
 S = 1_000_000_000
@@ -64,6 +64,8 @@ class Safety(Strict):
     """Whether anything beyond loopback may be touched at all."""
     clients_max: int | None = Field(default=None, ge=1)
     """Most clients at one time; unset: no ceiling, on loopback only."""
+    bad_tokens: bool = True
+    """Whether bad tokens may be shown to it; false leaves what needs them INCONCLUSIVE."""
     rate_max: Rate | None = None
     """Most arrivals of clients per second, retries apart; unset: none, on loopback only."""
 
@@ -191,8 +193,9 @@ class Target(Strict):
         return self.kind == "lab"
 
     def urls(self) -> list[str]:
-        """Every URL: of endpoints, of services, and of the token endpoint."""
+        """Every URL: of endpoints, of services, of the token endpoint and the public keys."""
         tokens = [self.auth.url] if isinstance(self.auth, FetchAuth) else []
+        tokens += filter(None, [keys_url(self.auth)])
         endpoints = [each.url for each in self.endpoints.values()]
         return [*endpoints, *(each.url for each in self.services.values()), *tokens]
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from probe.report import figures, views
 from probe.report.breakdowns import Breakdown, delivery_tables, health_tables
 from probe.report.facts import facts_of
+from probe.report.plots import picture_name, plots_of, text_lines
+from probe.report.races import race_rows
 from probe.report.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from probe.check.verdict import Check, Finding, Judgement
+    from probe.report.plots import Plot
 
 ROWS_MAX: Final = 100
 FINDINGS_MAX: Final = 50
@@ -39,6 +42,7 @@ _BROKEN_DOWN: Final[Mapping[str, Callable[[object], list[Breakdown]]]] = {
     "health": health_tables,
     "delivery": delivery_tables,
 }
+_ELSEWHERE: Final = frozenset({"counts", "races"})
 # Of a restart the interval is shown and not its middle too: a row has to fit a page.
 _LEFT_OUT: Final = frozenset(
     {
@@ -56,7 +60,8 @@ def markdown(judgement: Judgement) -> str:
         _head(judgement),
         _what_ran(judgement),
         _checks(judgement.checks),
-        *(_part(key, value) for key, value in judgement.summary.items() if key != "counts"),
+        *(_part(key, value) for key, value in judgement.summary.items() if key not in _ELSEWHERE),
+        _races(judgement.summary),
         _findings(judgement.findings),
         _fitness(judgement),
         _again(judgement),
@@ -173,6 +178,25 @@ def _part(key: str, value: object) -> str:
     if not rows:
         return ""
     return f"## {title}\n\n{_row_table(rows)}"
+
+
+def _races(summary: Mapping[str, Any]) -> str:
+    """Races with their figures and plots, and how often clients were turned away at a restart."""
+    parts = []
+    plots = {plot.name: plot for plot in plots_of(summary)}
+    races = summary.get("races")
+    for stage, race in races.items() if isinstance(races, Mapping) else ():
+        rows = race_rows(race)
+        parts.append(f"{escaped(stage)}\n\n{table(['what', 'value'], rows)}")
+        plot = plots.pop(stage, None)
+        parts += [fenced(text_lines(plot)), _picture(plot)] if plot else []
+    for plot in plots.values():
+        parts += [fenced(text_lines(plot)), _picture(plot)]
+    return "\n\n".join(["## Windows", *parts]) if parts else ""
+
+
+def _picture(plot: Plot) -> str:
+    return f"The same as a picture: `{picture_name(plot)}`"
 
 
 def _breakdowns(title: str, tables: Sequence[Breakdown]) -> str:

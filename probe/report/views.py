@@ -14,6 +14,7 @@ from probe.check.verdict import Outcome
 from probe.report import figures
 from probe.report.breakdowns import delivery_lines, health_lines
 from probe.report.facts import facts_of
+from probe.report.races import race_lines
 from probe.report.visible import visible
 from probe.stats.rates import clopper_pearson
 
@@ -89,6 +90,7 @@ def leading(judgement: Judgement) -> list[str]:
     missed = sum(row.get("failed_restarts") or 0 for row in rows(summary.get("recovery")))
     if missed:
         lines.append(f"restarts that were asked for and did not take place: {missed}")
+    lines += race_lines(summary)
     lines += health_lines(summary.get("health"))
     lines += delivery_lines(summary.get("delivery"))
     counts = summary.get("counts")

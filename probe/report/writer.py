@@ -11,9 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from probe.report.document import document, json_bytes, summary
+from probe.report.document import document, json_bytes, settled, summary
 from probe.report.junit import junit_xml
 from probe.report.markdown import markdown
+from probe.report.plots import picture_name, plots_of, svg
+from probe.report.races import windows
 
 if TYPE_CHECKING:
     from probe.check.verdict import Judgement
@@ -22,6 +24,7 @@ SUMMARY: Final = "summary.json"
 JUNIT: Final = "junit.xml"
 REPORT: Final = "report.md"
 VERDICT: Final = "verdict.json"
+WINDOWS: Final = "windows.json"
 
 
 def write_reports(
@@ -29,11 +32,17 @@ def write_reports(
 ) -> tuple[Path, ...]:
     """Write the four reports into `folder`, which exists, and tell their paths.
 
+    Where there are races or restarts, their windows and plots come before.
+
     `step_summary` is a file that the Markdown is appended to (a CI system's summary page).
     All is rendered before the first byte is written. Raises OSError.
     """
     report = markdown(judgement).encode()
+    shown = {picture_name(plot): svg(plot) for plot in plots_of(judgement.summary)}
+    found = windows(judgement.summary)
     files = {
+        **shown,
+        **({WINDOWS: json_bytes(settled(found))} if found else {}),
         SUMMARY: json_bytes(summary(judgement)),
         JUNIT: junit_xml(judgement),
         REPORT: report,

@@ -9,6 +9,7 @@ from probe.wire.outlet import TlsInfo
 from probe.wire.request import DEFLATE, Facts, Prepared, accept_for, new_key
 from probe.wire.response import Response
 from probe.wire.route import Proxy, Route, TlsOptions, make_route
+from probe.wire.sending import Held, Pieces, Sending
 
 __all__ = [
     "BINARY",
@@ -19,12 +20,15 @@ __all__ = [
     "DnsCache",
     "End",
     "Facts",
+    "Held",
     "Limits",
     "Listener",
+    "Pieces",
     "Prepared",
     "Proxy",
     "Response",
     "Route",
+    "Sending",
     "TlsInfo",
     "TlsOptions",
     "Wheel",

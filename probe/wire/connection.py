@@ -21,7 +21,7 @@ their texts are to be kept, so rows are not strictly in order of time.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from websockets.frames import Frame, Opcode
 
@@ -32,6 +32,7 @@ from probe.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, enco
 from probe.wire.outlet import Outlet, TlsInfo
 from probe.wire.reference import REFUSED_CLOSE
 from probe.wire.response import Response, parse_head
+from probe.wire.sending import Held
 
 if TYPE_CHECKING:
     from websockets.extensions import Extension
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from probe.history.journal import Journal
     from probe.redact import Redactor
     from probe.wire.deadlines import Deadline, Wheel
-    from probe.wire.ends import Limits, Listener
+    from probe.wire.ends import Before, Limits, Listener
 
 REASON_BYTES_MAX: Final = 123
 PONG_BACKLOG_MAX: Final = 1024 * 1024
@@ -50,31 +51,13 @@ _NO_CODE: Final = 1005
 _TOO_BIG: Final = 1009
 
 
-class Before(Protocol):
-    """What works in a connection's place until the 101 (`opening.Opening`)."""
-
-    expired: bool
-
-    def connected(self, stamp: int, transport: asyncio.Transport) -> None:
-        """TCP stands."""
-
-    def read(self, stamp: int, data: bytes) -> None:
-        """Bytes of an answer."""
-
-    def dropped(self, stamp: int, error: Exception | None) -> None:
-        """TCP has ended."""
-
-    def settle(self, *, kept: bool) -> None:
-        """The attempt is decided; `kept`: the request is worth its bytes as a text."""
-
-
 class Connection(asyncio.Protocol):
     """One attempt and, if it succeeds, one connection; made by `dial`.
 
     `phase` is how far it came (the owner sets READY), `end` how it ended (None before),
     `opened_ns` when the 101 came (0 before).
     Sending returns the stamp taken right before the write, or 0 when nothing was sent
-    because the connection is not open or is closing.
+    because the connection is not open, is closing, or holds bytes back.
     """
 
     __slots__ = (
@@ -154,8 +137,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def buffered(self) -> int:
-        """Bytes written but not yet taken by the kernel."""
-        return 0 if self.outlet is None else self.outlet.transport.get_write_buffer_size()
+        """Bytes written but not yet taken by the kernel, or behind what is held back."""
+        return 0 if self.outlet is None else self.outlet.backlog
 
     @property
     def local_address(self) -> tuple[str, int] | None:
@@ -174,11 +157,11 @@ class Connection(asyncio.Protocol):
 
     def send_text(self, payload: bytes) -> int:
         """Send one text message (the caller vouches for UTF-8)."""
-        return self.send_raw(self._message(TEXT, payload))
+        return self.send_raw(self.frame(TEXT, payload))
 
     def send_binary(self, payload: bytes) -> int:
         """Send one binary message."""
-        return self.send_raw(self._message(BINARY, payload))
+        return self.send_raw(self.frame(BINARY, payload))
 
     def ping(self, payload: bytes = b"") -> int:
         """Send a Ping of at most 125 bytes; the answer comes as `Listener.pong`."""
@@ -189,18 +172,42 @@ class Connection(asyncio.Protocol):
         outlet = self.outlet
         if outlet is None or self._frames is None or self._frames.stopped or self._asked:
             return 0
-        return outlet.put(data)
+        return outlet.put(data) if outlet.holder is None else 0
+
+    def hold(self, data: bytes, last: int = 1) -> Held:
+        """Write part of a frame or of several, but for the `last` bytes, which wait.
+
+        Where nothing can be sent any more it has fallen out at once. Raises ValueError for
+        what cannot be held back, and while something else is.
+        """
+        held = Held(last)
+        held.check(data)
+        if self._frames is None or self._frames.stopped or self._asked:
+            detail = "the connection was not open, or closing"
+            held.fell(self.end or self._final or End(Outcome.CANCELLED, self.phase, detail=detail))
+        else:
+            held.begin(self, data)
+        return held
+
+    def frame(self, opcode: int, payload: bytes) -> bytes:
+        """One message as it is sent here, compressed where that was agreed."""
+        if self._deflate is None:
+            return encode(opcode, payload)
+        return Frame(Opcode(opcode), payload).serialize(mask=True, extensions=[self._deflate])
 
     def close(self, code: int = 1000, reason: bytes = b"") -> None:
         """Begin the closing handshake; `Listener.ended` tells its end.
 
-        `code` 0 sends a Close without one. An attempt that is not open yet is dropped.
+        `code` 0 sends a Close without one. An attempt that is not open yet is dropped, and
+        so is a connection that holds bytes back.
         Raises ValueError for a reason over 123 bytes.
         """
         if len(reason) > REASON_BYTES_MAX:
             raise ValueError(f"a close reason has at most {REASON_BYTES_MAX} bytes")
         if self._frames is None:
             self.abort()
+        elif self.outlet is not None and self.outlet.holder is not None:
+            self.abort()  # a Close cannot be sent within a frame
         elif not self._asked and not self._frames.stopped:
             self._asked = True
             self._send_close(code, reason)
@@ -281,8 +288,9 @@ class Connection(asyncio.Protocol):
         kind, code, payload = event
         if kind == PING:
             # A peer that floods and does not read gets no more answers than fit the bound.
-            if self.buffered < PONG_BACKLOG_MAX:
-                self.send_raw(encode(PONG, payload))
+            outlet = self.outlet
+            if outlet is not None and not self._asked and outlet.backlog < PONG_BACKLOG_MAX:
+                outlet.put(encode(PONG, payload))
             self.listener.pinged(t_ns, payload)
         elif kind == PONG:
             self.listener.pong(t_ns, payload)
@@ -298,6 +306,7 @@ class Connection(asyncio.Protocol):
         else:
             self._final = End(Outcome.CLOSED, self.phase, code, reason)
             self._send_close(0 if code == _NO_CODE else code, b"")
+        self._fall(self._final)
         # RFC 6455 section 7.1.1: the server ends TCP first.
         self._arm(self._limits.linger_ns)
 
@@ -315,18 +324,20 @@ class Connection(asyncio.Protocol):
 
     def _send_close(self, code: int, reason: bytes) -> None:
         assert self.outlet is not None
+        if self.outlet.holder is not None:
+            return  # it cannot go within a frame
         stamp = self.outlet.put(encode(CLOSE, code.to_bytes(2) + reason if code else b""))
         if stamp:
             self._note_close(stamp, _SENT, code or _NO_CODE, reason)
 
+    def _fall(self, end: End) -> None:
+        """Whoever is in the middle of writing has to give up."""
+        if self.outlet is not None and self.outlet.holder is not None:
+            self.outlet.holder.fell(end)
+
     def _note_close(self, stamp: int, direction: int, code: int, reason: bytes) -> None:
         text = self.journal.text(reason, self.redactor) if reason else 0
         self.journal.row(stamp, self.session, self.op, Kind.CLOSE, direction, code, text)
-
-    def _message(self, opcode: int, payload: bytes) -> bytes:
-        if self._deflate is None:
-            return encode(opcode, payload)
-        return Frame(Opcode(opcode), payload).serialize(mask=True, extensions=[self._deflate])
 
     # The end.
 
@@ -368,6 +379,7 @@ class Connection(asyncio.Protocol):
         if detail != end.detail:
             end = End(end.outcome, end.phase, end.code, end.reason, detail, end.by)
         self.end = end
+        self._fall(end)
         opening, self.opening = self.opening, None
         text = self.journal.word(detail) if detail else 0
         if opening is not None:

@@ -16,6 +16,7 @@ from probe.wire.connection import Connection
 from probe.wire.deadlines import wheel_of
 from probe.wire.ends import End, Limits, end_of_error
 from probe.wire.opening import Opening
+from probe.wire.tls import TlsLayer
 
 if TYPE_CHECKING:
     from probe.history.journal import Journal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from probe.wire.ends import Listener
     from probe.wire.request import Facts
     from probe.wire.route import Route
+    from probe.wire.sending import Sending
 
 DnsCache = dict[tuple[str, int], list[tuple[str, int]]]
 _NO_LIMITS = Limits()
@@ -45,21 +47,29 @@ async def dial(
     keep_heads: bool = False,
     max_message: int = 1 << 20,
     dns_cache: DnsCache | None = None,
+    sending: Sending | None = None,
+    gated: bool = False,
 ) -> Connection | End:
     """Connect once; writes every phase's row and, on failure, END.
 
     `deadline_ns` (of `now_ns`) bounds all of it, `limits` single phases; `max_message` is
     in bytes. `listener` is attached before the request is sent, so nothing that comes with
     the 101 is lost; a connection that was open is returned even when it is over by then.
-    `dns_cache` shares the resolver's answers among dials. Raises what is not the network's:
-    CancelledError, and errors of the program.
+    `dns_cache` shares the resolver's answers among dials. `sending` lets the request leave in
+    `Pieces` or `Held` back; with TLS, `gated` is for connections that will `hold` frames.
+    Raises what is not the network's: CancelledError, and errors of the program (ValueError
+    for a `sending` that does not fit the request, before anything is dialled).
     """
+    if sending is not None:
+        sending.check(request)
     journal.row(now_ns(), session, op, Kind.DIAL)
     wheel = wheel_of(loop)
     connection = Connection(listener, journal, session, op, redactor, limits, wheel)
     opening = Opening(
-        connection, route, request, facts, wheel, deadline_ns, limits, keep_heads, max_message
-    )
+        connection, route, request, facts, wheel, deadline_ns, limits, keep_heads, max_message,
+        sending,
+    )  # fmt: skip
+    opening.gated = gated or sending is not None
     connection.opening = opening
     opening.task = asyncio.current_task()
     try:
@@ -177,9 +187,15 @@ async def _secure(
         detail = "the peer spoke before the TLS handshake"
         _stop(connection, End(Outcome.TLS_FAILED, Phase.TLS, detail=detail))
         return
-    secure = await loop.start_tls(
-        connection.outlet.transport, connection, route.tls, server_hostname=route.server_name
-    )
+    secure: asyncio.Transport | None
+    if opening.gated:
+        secure = layer = TlsLayer(connection.outlet, connection, route.tls, route.server_name)
+        layer.begin()
+        await layer.done
+    else:
+        secure = await loop.start_tls(
+            connection.outlet.transport, connection, route.tls, server_hostname=route.server_name
+        )
     assert secure is not None
     if connection.opening is None:
         secure.abort()

@@ -11,9 +11,12 @@ import errno
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from probe.history.records import Outcome, Phase
+
+if TYPE_CHECKING:
+    import asyncio
 
 By = Literal["peer", "us", "drop", "timeout"]
 
@@ -68,6 +71,24 @@ class Listener(Protocol):
 
     def ended(self, t_ns: int, end: End, /) -> None:
         """The connection is over; nothing follows."""
+
+
+class Before(Protocol):
+    """What works in a connection's place until the 101 (`opening.Opening`)."""
+
+    expired: bool
+
+    def connected(self, stamp: int, transport: asyncio.Transport) -> None:
+        """TCP stands."""
+
+    def read(self, stamp: int, data: bytes) -> None:
+        """Bytes of an answer."""
+
+    def dropped(self, stamp: int, error: Exception | None) -> None:
+        """TCP has ended."""
+
+    def settle(self, *, kept: bool) -> None:
+        """The attempt is decided; `kept`: the request is worth its bytes as a text."""
 
 
 @dataclass(frozen=True, slots=True)

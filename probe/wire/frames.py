@@ -30,6 +30,7 @@ BINARY: Final = 2
 CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
+CONTROL_BYTES_MAX: Final = 125
 _KNOWN: Final = frozenset((0, TEXT, BINARY, CLOSE, PING, PONG))
 _FIN_TEXT: Final = 0x80 | TEXT
 _FIN_BINARY: Final = 0x80 | BINARY
@@ -104,10 +105,13 @@ class FrameReader:
                     message(t_ns, BINARY, data[start:stop])
                     at = stop
                     continue
-            if stop > last + 2 and not self._hopeless(first, size):
-                self._hold(data[at:], stop - at)
-                return
-            self._odd(t_ns, data[at:stop], message, events)
+            frame = data[at:stop]
+            if stop > last + 2:
+                frame = self._doomed(first, size, frame)
+                if not frame:
+                    self._hold(data[at:], stop - at)
+                    return
+            self._odd(t_ns, frame, message, events)
             at = stop
             fast = self._reference is None or not self._reference.within
         if not self.stopped and at < last + 2:
@@ -118,10 +122,28 @@ class FrameReader:
         self._have = len(data)
         self._need = need
 
-    def _hopeless(self, first: int, size: int) -> bool:
-        """Whether the reference refuses a frame by its header, so that none wait for it."""
-        room = self._limit - (self._reference.size if self._reference else 0)
-        return size > room or first & 15 not in _KNOWN
+    def _doomed(self, first: int, size: int, begun: bytes) -> bytes:
+        """What the reference is given of a frame that is refused for its header; else b"".
+
+        A peer must not keep us waiting for the rest of it. Where the reference would wait, it
+        gets a shorter frame with the same fault (none, where compression might find another).
+        """
+        reference = self._reference
+        room = self._limit - (reference.size if reference else 0)
+        opcode, control, plain = first & 15, first & 8, self._extension is None
+        if size > room or opcode not in _KNOWN:
+            return begun
+        within = reference is not None and reference.within
+        faulty = (
+            size > CONTROL_BYTES_MAX or not first & 0x80
+            if control
+            else plain and within == (opcode != 0)
+        )
+        if faulty or (first & 0x70 and (control or plain)):
+            if size > CONTROL_BYTES_MAX and control:
+                return bytes((first, 126, 0, 126)) + bytes(126)
+            return bytes((first, 0))
+        return b""
 
     def _odd(
         self, t_ns: int, frame: bytes, message: Callable[[int, int, bytes], None], events: Events

@@ -7,6 +7,7 @@ answers is told as the proxy's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from probe.wire.ends import Limits
     from probe.wire.request import Facts
     from probe.wire.route import Route
+    from probe.wire.sending import Progress, Sending
 
 _ALIKE: Final = Alike()
 EARLY_BYTES_MAX: Final = 64 * 1024
@@ -40,6 +42,7 @@ _STATUS_KINDS: Final = 1_000  # kinds of failure by HTTP status, apart from thos
 class Opening:
     """The transient half of a `Connection`; `dial` and its connection are its only users.
 
+    `gated` says that TLS is to be ours, so that bytes can be held back.
     `task` is the one to cancel when a deadline passes in a phase that `dial` awaits,
     `expired` says that this was done, `waiter` is what `dial` awaits in the other phases.
     """
@@ -55,13 +58,16 @@ class Opening:
         "_limits",
         "_max_message",
         "_plain",
+        "_progress",
         "_reader",
         "_request",
         "_route",
+        "_sending",
         "_sent_ns",
         "_timer",
         "_wheel",
         "expired",
+        "gated",
         "task",
         "waiter",
     )
@@ -77,6 +83,7 @@ class Opening:
         limits: Limits,
         keep_heads: bool,
         max_message: int,
+        sending: Sending | None,
     ) -> None:
         self._connection = connection
         self._route = route
@@ -87,6 +94,8 @@ class Opening:
         self._limits = limits
         self._keep_heads = keep_heads
         self._max_message = max_message
+        self._sending = sending
+        self._progress: Progress | None = None
         self._plain = False
         self._reader: ResponseReader | None = None
         self._early = b""
@@ -97,6 +106,7 @@ class Opening:
         self.task: asyncio.Task[object] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.expired = False
+        self.gated = False
 
     def bound(self, limit_ns: int) -> None:
         """Bound the phase that begins: by `limit_ns` from now (0: not), and by the whole."""
@@ -155,7 +165,10 @@ class Opening:
         # Only the first chunk of an answer can be told by its bytes alone.
         self._plain = not self._keep_heads and not self._facts.extensions and not self._early
         assert self._connection.outlet is not None
-        self._sent_ns = self._connection.outlet.put(self._request)
+        if self._sending is None:
+            self._sent_ns = self._connection.outlet.put(self._request)
+        else:
+            self._progress = self._sending.begin(self._connection, self._request)
         if self._early:
             early, self._early = self._early, b""
             self.read(now_ns(), early)
@@ -172,7 +185,7 @@ class Opening:
             self._early += data
             if len(self._early) > EARLY_BYTES_MAX:
                 detail = "the peer flooded us before its turn"
-                connection.finish(stamp, End(Outcome.TOO_LARGE, connection.phase, detail=detail))
+                self._finish(stamp, End(Outcome.TOO_LARGE, connection.phase, detail=detail))
             return
         try:
             whole = reader.feed(data)
@@ -192,7 +205,7 @@ class Opening:
         end = data.find(b"\r\n\r\n") + 4
         head = data[:end] if end < len(data) else data
         bits = _ALIKE.judge(head, self._facts) if end > 3 else -1  # noqa: PLR2004 -- found at 0
-        if bits < 0:
+        if bits < 0 or self._cut():
             return False
         connection = self._connection
         self._note_sent(kept=False)
@@ -207,7 +220,7 @@ class Opening:
         connection = self._connection
         if connection.phase is Phase.PROXY:
             outcome, detail = Outcome.PROXY_FAILED, f"the proxy's answer: {detail}"
-        connection.finish(stamp, End(outcome, connection.phase, detail=detail))
+        self._finish(stamp, End(outcome, connection.phase, detail=detail))
 
     def _answered(self, stamp: int, cut: str) -> None:
         """The answer is whole, or `cut` says why there is no more of it."""
@@ -221,14 +234,14 @@ class Opening:
             else:
                 detail = f"the proxy answered {said}"
                 end = End(Outcome.PROXY_FAILED, Phase.PROXY, response.status, detail=detail)
-                connection.finish(stamp, end)
+                self._finish(stamp, end)
         elif response.status == SWITCHING:
             self._switched(stamp, response)
         else:
             kept = connection.journal.wants(_STATUS_KINDS + response.status)
             self._note_head(0, response, kept=kept)
             end = End(Outcome.STATUS, Phase.UPGRADE, response.status, detail=said)
-            connection.finish(stamp, end)
+            self._finish(stamp, end)
 
     def _tunnelled(self, stamp: int) -> None:
         assert self._reader is not None
@@ -248,13 +261,12 @@ class Opening:
         assert self._reader is not None
         connection = self._connection
         bits, words = violations(response, self._facts)
-        fatal = bits & FATAL
-        kept = self._keep_heads or (fatal != 0 and connection.journal.wants(Outcome.BAD_UPGRADE))
+        fatal = bool(bits & FATAL or self._cut())
+        kept = self._keep_heads or (fatal and connection.journal.wants(Outcome.BAD_UPGRADE))
         self._note_head(bits, response, kept=kept)
         if fatal:
-            connection.finish(
-                stamp, End(Outcome.BAD_UPGRADE, Phase.UPGRADE, SWITCHING, detail=words)
-            )
+            end = End(Outcome.BAD_UPGRADE, Phase.UPGRADE, SWITCHING, detail=words)
+            self._finish(stamp, end)
             return
         deflate = deflate_of(response) if self._facts.extensions else None
         if not self._facts.extensions:
@@ -271,28 +283,56 @@ class Opening:
             how = "" if error is None else ", then a reset"
             self._answered(stamp, how)
         elif error is not None:
-            connection.finish(stamp, end_of_error(error, connection.phase))
+            self._finish(stamp, end_of_error(error, connection.phase))
         else:
             got = len(reader.partial) if reader is not None else len(self._early)
             detail = f"after {got} bytes of a head" if got else ""
-            connection.finish(stamp, End(Outcome.EOF, connection.phase, detail=detail, by="drop"))
+            self._finish(stamp, End(Outcome.EOF, connection.phase, detail=detail, by="drop"))
+
+    def _finish(self, stamp: int, end: End) -> None:
+        """Tell of an end, and whether it came before our request was whole."""
+        if cut := self._cut():
+            detail = f"{end.detail}; {cut}" if end.detail else cut
+            end = replace(end, detail=detail)
+        self._connection.finish(stamp, end)
+
+    def _cut(self) -> str:
+        """What of a request that leaves bit by bit has left; "" when its head is whole."""
+        progress = self._progress
+        if progress is None or progress.sent_ns:
+            return ""
+        return f"{progress.done} of the {len(self._request)} bytes of our request had been sent"
 
     def _expire(self) -> None:
         connection, reader = self._connection, self._reader
+        if self._progress is not None and self._postponed(self._progress):
+            return
         if reader is not None and reader.salvage() is not None:
             self._answered(now_ns(), ", the body cut by the deadline")
+        elif self._cut():  # ours, whatever the peer would have said
+            self._finish(now_ns(), End(Outcome.CANCELLED, connection.phase, by="us"))
         elif connection.phase in (Phase.PROXY, Phase.UPGRADE):
             got = len(reader.partial) if reader is not None else 0
             detail = f"{got} bytes of a head had come" if got else "no byte had come"
-            connection.finish(
-                now_ns(), End(Outcome.TIMEOUT, connection.phase, detail=detail, by="timeout")
-            )
+            end = End(Outcome.TIMEOUT, connection.phase, detail=detail, by="timeout")
+            self._finish(now_ns(), end)
         elif self.task is not None:
             self.expired = True
             self.task.cancel()
 
+    def _postponed(self, progress: Progress) -> bool:
+        """The limit of the upgrade counts from when the request was whole, not before."""
+        now = now_ns()
+        left = (progress.sent_ns or now) + self._limits.upgrade_ns - now
+        if now >= self._deadline_ns or left <= 0:
+            return False
+        self.bound(left)
+        return True
+
     def settle(self, *, kept: bool) -> None:
         """The attempt is decided: write SENT, with its text if `kept`, and wake `dial`."""
+        if self._sending is not None and self._connection.end is not None:
+            self._sending.fell(self._connection.end)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -305,13 +345,15 @@ class Opening:
             self.waiter.set_result(None)
 
     def _note_sent(self, *, kept: bool) -> None:
-        if self._sent_ns:
+        if self._progress is not None and not self._sent_ns:
+            self._sent_ns = self._progress.sent_ns
+        if self._sent_ns > 0:
             connection, size = self._connection, len(self._request)
             text = connection.journal.text(self._request, connection.redactor) if kept else 0
             connection.journal.row(
                 self._sent_ns, connection.session, connection.op, Kind.SENT, 0, size, text
             )
-            self._sent_ns = 0
+            self._sent_ns = -1
 
     def _note_head(self, bits: int, response: Response, *, kept: bool) -> None:
         self._note_sent(kept=kept)

@@ -2,19 +2,21 @@
 
 The rule: a stamp is the time of the write. A transport would hold the bytes back to the end
 of the loop's turn, which under a herd is milliseconds after the stamp, so they go past it
-while nothing waits in it. (TLS has no way past.)
+while nothing waits in it. (The TLS of the event loop has no way past; ours has, see `tls`.)
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from probe.clock import now_ns
+from probe.wire.tls import TlsLayer
 
 if TYPE_CHECKING:
-    import asyncio
+    from probe.wire.ends import End
 
 
 class TlsInfo(NamedTuple):
@@ -25,27 +27,40 @@ class TlsInfo(NamedTuple):
     fingerprint: str
 
 
+class Holder(Protocol):
+    """Who is in the middle of writing something, so that nothing else may be written."""
+
+    def fell(self, end: End, /) -> None:
+        """The connection ends; nothing more can be written."""
+
+
 class Outlet:
     """One transport; `fd` is its socket, or -1 where bytes must not pass the transport.
 
     `broken` is the error that a write met. It is not judged there, since what the peer sent
     before it can still be read; but it is kept, because the kernel tells it only once.
+    While there is a `holder`, what is `put` waits behind what it writes.
     """
 
-    __slots__ = ("_fd", "broken", "transport")
+    __slots__ = ("_behind", "broken", "fd", "holder", "transport")
 
     def __init__(self, transport: asyncio.Transport, fd: int) -> None:
         self.transport = transport
-        self._fd = fd
+        self.fd = fd
         self.broken: OSError | None = None
+        self.holder: Holder | None = None
+        self._behind: bytearray | None = None  # None: nothing waits and nobody holds
 
     def put(self, data: bytes) -> int:
-        """Write now; the stamp right before it, or 0 when the socket is broken."""
+        """Write now; the stamp right before it, or 0: the socket is broken, or it must wait."""
+        if self._behind is not None:
+            self._behind += data
+            return 0 if self.holder is not None else self._flush()
         transport = self.transport
         stamp = now_ns()
-        if self._fd >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
+        if self.fd >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
             try:
-                done = os.write(self._fd, data)
+                done = os.write(self.fd, data)
             except BlockingIOError:
                 done = 0
             except OSError as error:
@@ -56,6 +71,54 @@ class Outlet:
             data = data[done:]
         transport.write(data)
         return stamp
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait, behind a holder or for room in the kernel's buffer."""
+        return self.transport.get_write_buffer_size() + len(self._behind or b"")
+
+    # For the holder.
+
+    def occupy(self, holder: Holder) -> None:
+        """From now on only `holder` writes. Raises ValueError when there is one already."""
+        if self.holder is not None:
+            raise ValueError("bytes are held back on this connection already")
+        self.holder = holder
+        self._behind = self._behind or bytearray()
+
+    def write(self, data: bytes) -> int:
+        """As `put`, past what waits."""
+        behind, self._behind = self._behind, None
+        try:
+            return self.put(data)
+        finally:
+            self._behind = behind
+
+    def can_seal(self) -> None:
+        """Raises ValueError where `seal` cannot be."""
+        if self.fd < 0 and not isinstance(self.transport, TlsLayer):
+            raise ValueError("the event loop's TLS holds nothing back: dial with gated=True")
+
+    def seal(self, data: bytes) -> tuple[int, bytes]:
+        """The descriptor and the bytes that, once written to it, give `data` to the peer."""
+        transport = self.transport
+        return transport.seal(data) if isinstance(transport, TlsLayer) else (self.fd, data)
+
+    def vacate(self) -> None:
+        """The holder is done: what waits follows, at the latest in the loop's next turn."""
+        self.holder = None
+        if isinstance(self.transport, TlsLayer):
+            self.transport.unseal()
+        if self._behind:
+            asyncio.get_running_loop().call_soon(self._flush)
+        else:
+            self._behind = None
+
+    def _flush(self) -> int:
+        if self._behind is None or self.holder is not None:
+            return 0
+        behind, self._behind = self._behind, None
+        return self.put(bytes(behind))
 
     def address(self, which: str) -> tuple[str, int]:
         """Host and port of "sockname" or "peername"."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAILED: Final = 16
 REFUSED_CLOSE: Final = 17
+FRAGMENTS_MAX: Final = 65_536
 Event = tuple[int, int, bytes]
 
 # Not a registered logger: at level DEBUG the library logs payloads, which may hold secrets.
@@ -79,6 +80,10 @@ class Reference:
             self._fragments.append(bytes(frame.data))
             if frame.fin:
                 events.append(self._whole())
+            elif len(self._fragments) > FRAGMENTS_MAX:
+                # Empty ones never reach the limit of bytes.
+                why = f"a message of over {FRAGMENTS_MAX} fragments"
+                events.append((FAILED, _TOO_BIG, why.encode()))
 
     def _whole(self) -> Event:
         payload = b"".join(self._fragments)

@@ -102,7 +102,8 @@ def _distinct(codes: Ints) -> Ints:
     if (codes[1:] < codes[:-1]).any():
         codes = np.sort(codes, kind="stable")  # they nearly rise, and this one makes use of it
         rises = codes[1:] > codes[:-1]
-    return codes[np.concatenate([[True], rises])]
+    distinct: Ints = codes[np.concatenate([[True], rises])]
+    return distinct
 
 
 def _shared(codes: Ints) -> Ints:

@@ -1,0 +1,152 @@
+"""The table of cases, continued: what goes wrong only when two things come close together.
+
+Rows of the table of `cases`; its rule holds here, too. A window is looked for in its own
+stage alone; in full it is wide and the range is narrow, at the least it is narrow and the
+range and the number of trials are those of the scenario.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from probe.certificate.case import Case, Count, Dose
+
+_TRIAL: Final = Count(1.0, 1.0, "each hit is one trial of its own, and each such trial is counted")
+_EVENTS: Final = Count(None, 1.0, "each event is a hit, and the trials are counted")
+
+
+def faster(stage: str, low: str, high: str) -> tuple[str, ...]:
+    """A race of fewer trials over a narrower range, whose failures do not wait for long."""
+    race = f"stages.{stage}.race"
+    return (
+        f'{race}.range=["{low}","{high}"]',
+        f"{race}.trials=60",
+        f"{race}.confirm=20",
+        f"{race}.within=1s",
+    )
+
+
+def _window(
+    defect: str, place: tuple[str, str], code: str, full: Dose, least: Dose,
+    count: Count = _TRIAL,
+) -> Case:
+    scenario, stage = place
+    return Case(defect, scenario, (code,), full, least, count, stage=stage)
+
+
+def _forward(
+    defect: str, scenario: str, stage: str, code: str, *, range_ms: int = 400,
+    width_ms: int = 50, least_ms: int = 25, count: Count = _TRIAL,
+) -> Case:
+    """A window from 0 on; the scenario has 120 trials over `range_ms`."""
+    return Case(
+        defect,
+        scenario,
+        (code,),
+        Dose(f"{width_ms}ms", "60 trials, every fourth of them within the window",
+             faster(stage, "0ms", f"{4 * width_ms}ms")),
+        Dose(f"{least_ms}ms", f"120 trials over {range_ms} ms: P(no hit) < 0.1 %"),
+        count,
+        stage=stage,
+    )
+
+
+_WINDOWS: Final = (
+    _forward("auth_drops_early_frames", "auth_races", "first_message", "race.early_frames_lost"),
+    _forward("auth_after_accept", "auth_races", "bad_token", "race.early_frames_served"),
+    _forward("refresh_race", "session_races", "refresh", "race.refresh_loses"),
+    _forward("subscribe_race", "session_races", "subscribe", "race.subscribe", range_ms=300),
+    _forward("double_run_mixup", "session_races", "double_run", "race.double_run"),
+    _forward(
+        "reconnect_ghost",
+        "session_races",
+        "reconnect",
+        "race.reconnect_ghost",
+        range_ms=800,
+        width_ms=100,
+        least_ms=50,
+        count=_EVENTS,
+    ),
+    Case(
+        "token_reuse_race",
+        "token_reuse",
+        ("race.token_reuse",),
+        Dose("50ms", "60 trials, every fourth of them within the window",
+             faster("pair", "-200ms", "200ms")),
+        Dose("20ms", "150 trials over 800 ms, the window on both sides: P(no hit) < 0.1 %"),
+        _TRIAL,
+        stage="pair",
+    ),
+)  # fmt: skip
+
+_BREAKER: Final = "stages.breaker.race"
+SOON: Final = (
+    f'{_BREAKER}.range=["50ms","2s"]',
+    f"{_BREAKER}.goal=20ms",
+    f"{_BREAKER}.actors.last.script.0.offset=2500ms",
+)
+REVOCATION: Final = (
+    *faster("connects", "20ms", "1s"),
+    *faster("open_sessions", "20ms", "1s"),
+)
+_STEPS: Final = (
+    Case(
+        "revoked_lingers",
+        "revocation",
+        ("race.revoked_connects", "race.revoked_stays"),
+        Dose("500ms", "60 trials in each of two stages; 100 ms are tolerated", REVOCATION),
+        Dose("250ms", "100 trials over 2.5 s in each of two stages; 100 ms are tolerated"),
+        Count(None, 1.0, "a hit is any connection, those that are no trial or tolerated, too"),
+    ),
+    Case(
+        "breaker_global",
+        "circuit_breaker",
+        ("race.breaker",),
+        Dose("1s", "60 users over 2 s, every other one refused", SOON),
+        Dose("200ms", "60 users over 2 s: none of their gaps is wider than 100 ms", SOON),
+        Count(1.0, 1.0, "each hit is one user refused, and each of them is counted"),
+    ),
+    Case(
+        "breaker_sticks",
+        "circuit_breaker",
+        ("race.breaker_sticks",),
+        Dose("1", "a switch; 3 releases", SOON),
+        None,
+        Count(None, 1.0, "each refusal is a hit, and the last one of each release is counted"),
+        (),
+        ("race.breaker",),
+    ),
+)
+
+TAIL: Final = ("stages.tail.populations.logins.shape.lasts=4s",)
+_BLOCKS: Final = (
+    Case(
+        "validation_blocks_loop",
+        "auth_races",
+        ("loop.blocked",),
+        Dose("200ms", "12 logins beside 4 clients who ping every 20 ms"),
+        Dose("120ms", "12 logins beside 4 clients who ping every 20 ms; 80 ms are allowed"),
+        Count(None, 1.0, "each login is a hit, and of those before there are pings nobody knows"),
+        stage="logins",
+    ),
+    Case(
+        "blocking_dependency",
+        "auth_races",
+        ("loop.blocked",),
+        Dose("200ms", "6 runs beside 4 clients who ping every 20 ms"),
+        Dose("120ms", "6 runs beside 4 clients who ping every 20 ms; 80 ms are allowed"),
+        Count(1.0, 1.0, "each run is a hit, and each of them is a pause of its own"),
+        stage="runs",
+    ),
+    Case(
+        "slow_accept_tail",
+        "auth_races",
+        ("latency.over_limit",),
+        Dose("0.2", "480 connections, every fifth of them slow; 1 % may be", TAIL),
+        Dose("0.03", "1,440 connections: P(too few to tell 3 % from 1 %) < 0.1 %"),
+        Count(1.0, 1.0, "each hit is one connection, and each connection is counted"),
+        stage="tail",
+    ),
+)
+
+RACES: Final[tuple[Case, ...]] = (*_WINDOWS, *_STEPS, *_BLOCKS)

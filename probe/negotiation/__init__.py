@@ -1,0 +1,1 @@
+"""What was negotiated: requests of the matrix as bytes, answers read, and what they mean."""
