@@ -294,14 +294,17 @@ EXPIRED = ((-1, "expired"),)
 TOLD = {"done": 1, "why": "no answer"}
 
 
-def refreshed(answer=None, *, ends="closed", after=10.0, expiry=0.0, done=1):
+def refreshed(answer=None, *, ends="closed", after=10.0, expiry=0.0, done=1, chosen=""):
     """A client that shows a new token 10 ms after ready; the old one expires at `expiry` ms."""
 
     def play(story, ms):
         one = story.open(ms)
         if expiry:
             shows(story, one.session, ms - 5, "brief", expiry=ms + expiry)
-        shows(story, one.session, ms + 10, "fresh", flag=Credential.RENEWED)
+        if chosen:
+            shows(story, one.session, ms + 9, chosen)
+        new = "" if chosen else "fresh"
+        shows(story, one.session, ms + 10, new, flag=Credential.RENEWED)
         story.row(ms + 10, Kind.PUT, one.session, 0, Put.REFRESH, 9, -1)
         if answer:
             story.got(one, ms + 11, answer)
@@ -334,7 +337,7 @@ STORIES = {
         "3 of 3 connections with a bad token got events",
     ),
     "auth.expired": (
-        sequence(BAD, client("good", tokens=EXPIRED, **TOLD)),
+        sequence(BAD, client("good", tokens=((-1, "expired", {"expiry": 500.0}),), **TOLD)),
         "3 of 3 connections with a bad token became ready",
     ),
     "auth.second_user": (sequence(AGAIN, for_another), "3 of 3 connections got messages for"),
@@ -388,6 +391,13 @@ def test_each_code_of_a_sequence_is_made_by_its_story_and_by_it_alone(code):
 FINE = {
     "early": (EARLY, client("good")),
     "bad": (BAD, client("status", status=401, tokens=EXPIRED, done=0)),
+    "bad, refused, and then nothing to go on with": (
+        BAD, client("status", status=401, tokens=EXPIRED, done=1),
+    ),
+    "bad, and another before the connect": (
+        PLAIN, client("good", tokens=((-3, "expired"), (-1, "fresh")), runs=(("started",),)),
+    ),
+    "a bad one for a new one": (REFRESH, refreshed("error", ends="us", done=0, chosen="expired")),
     "bad then good": (
         [*BAD, *PLAIN],
         client("good", tokens=((-1, "expired"), (1, "fresh")), runs=(("started",),)),
@@ -414,6 +424,41 @@ def test_what_is_as_it_ought_to_be_passes_without_a_finding(name):
     assert judgement.findings == (), judgement.findings
     assert checks["one"].verdict is Outcome.PASS, checks["one"].message
     assert judgement.verdict is Outcome.PASS
+
+
+def test_what_came_before_the_other_token_was_shown_is_not_for_it():
+    def before(story, ms):
+        one = story.open(ms)
+        story.got(one, ms + 2, "started")
+        story.row(ms + 2, Kind.FOREIGN, one.session, 0, 1, 2, identity_mark(7))
+        shows(story, one.session, ms + 5, "another_user")
+        story.close(one, ms + 50)
+
+    judgement, checks = judged(sequence(AGAIN, before))
+    assert {f.code for f in judgement.findings} == {"isolation.foreign"}
+    assert checks["one"].verdict is Outcome.PASS
+
+
+def test_who_gets_another_token_first_is_not_dialled_late():
+    def slow(story, ms):
+        session = story.sessions
+        story.sessions += 1
+        story.row(ms, Kind.INTENDED, session, 0, 0, 0, session)
+        if tells:
+            story.row(ms + 10, Kind.CREDENTIAL, session, 0, Credential.REVOKED, 200, ns(ms))
+        end = story.connection(session, 0, ms + 1500)
+        story.row(end, Kind.DONE, session, 1, 0)
+
+    for tells in (True, False):
+        judgement, _ = judged(sequence(PLAIN, slow))
+        assert judgement.fitness.fit == tells, judgement.fitness
+
+
+def test_only_good_tokens_of_a_matrix_are_welcome():
+    story = matrix({"expired": IN, "brief": IN, "huge_lifetime": IN})
+    (view,) = views(story.history(), story.resolved)
+    names = {view.groups[int(k)].name for k in view.welcome["population"]}
+    assert names == {"default_control", "default_brief", "default_control_after"}
 
 
 def test_what_is_not_promised_is_told_and_fails_nobody():

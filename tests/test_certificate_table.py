@@ -1,5 +1,6 @@
 """The table of cases is whole, and every run that it plans can be made."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from probe.certificate.case import HEALTHY, REPEATS, TARGET, Count, Level, Order
 from probe.certificate.cases import CASES
 from probe.certificate.sound import SOUND
 from probe.check.catalogue import CATALOGUE
+from probe.cli.again import only
 from probe.cli.files import load
 from probe.engine.lab import SECRET_VARIABLE
 from probe.lab.defects import parse_value
@@ -46,12 +48,22 @@ def test_a_case_says_what_it_expects_and_why(case):
         assert not case.count.compared, "without lines in the ledger there is nothing to compare"
 
 
+def test_a_code_tells_which_defect_it_was():
+    """In one stage no two defects are seen as the same; two that lose events are."""
+    places = Counter((case.scenario, case.stage, code) for case in CASES for code in case.codes)
+    assert [place for place, n in places.items() if n > 1] == [("golden_path", "", "delivery.lost")]
+
+
 @pytest.mark.parametrize("order", EACH, ids=lambda order: order.name)
 def test_every_run_can_be_planned(order, monkeypatch):
     monkeypatch.chdir(SCENARIOS.parent)
     loaded = load(order.scenario, TARGET, list(order.sets), SECRET)
     assert loaded.target.embedded
     scenario = loaded.scenario
+    if order.stage:
+        loaded = only(loaded, order.stage, None, None)
+        scenario = loaded.scenario
+        assert list(scenario.stages) == [order.stage]
     if order.restarts is not None:
         assert any(stage.anchor == "restart" for stage in scenario.stages.values())
         scenario = scenario.with_trials(order.restarts)
@@ -83,6 +95,8 @@ def test_an_order_is_the_command_that_a_person_types():
         "probe run golden_path --target lab --seed 3 --set 'a.b=[\"x\"]' --restarts 2 "
         "--defect drop_event=1"
     )
+    alone = Order("refresh_race", "full", "session_races", 1, stage="refresh")
+    assert alone.command == "probe run session_races --target lab --seed 1 --stage refresh"
     healthy = Order("smoke", HEALTHY, "smoke", 1)
     assert healthy.command == "probe run smoke --target lab --seed 1"
 

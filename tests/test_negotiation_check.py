@@ -215,6 +215,15 @@ def test_a_target_without_tokens_has_none_to_leave_out():
     assert check(found, "companion_alone").verdict is Verdict.SKIPPED
 
 
+@pytest.mark.parametrize("case", ["companion_alone", "comma_in_token", "two_tokens"])
+def test_a_target_that_forbids_bad_tokens_leaves_those_rows_unmeasured(case):
+    target = {"safety": {"bad_tokens": False}}
+    found = Matrix("plain", case, target=target).tried("plain").judged()
+    assert check(found, case).verdict is Verdict.INCONCLUSIVE
+    assert "the target forbids bad tokens (safety.bad_tokens)" in check(found, case).message
+    assert found.verdict is (Verdict.PASS if case == "two_tokens" else Verdict.INCONCLUSIVE)
+
+
 def test_heads_that_were_not_kept_leave_the_answer_by_its_status():
     found = Matrix("plain").tried("plain", kept=False).judged()
     assert check(found, "plain").verdict is Verdict.PASS

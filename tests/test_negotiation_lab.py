@@ -22,7 +22,7 @@ DEFECTS = {
     "origin_ignored": ("negotiation.origin_ignored", "origin_foreign"),
 }
 # Each case takes a start of the lab; the certificate runs all of them.
-QUICK = {"echo_first_offered", "case_folding", "reject_after_accept_1003"}
+QUICK = {"echo_first_offered", "reject_after_accept_1003"}
 # What the preflight says of a 101 that nobody may use.
 BESIDE = {"target.bad_upgrade", "handshake.violates_rfc"}
 
@@ -89,6 +89,16 @@ def test_a_dialect_without_material_leaves_rows_skipped_and_passes(probe):
         "key_missing": "PASS", "body": "PASS",
     }  # fmt: skip
     assert "fewer than two subprotocols" in found["several"]["message"]
+
+
+def test_a_target_that_forbids_bad_tokens_is_shown_none(probe):
+    cases = '["plain","companion_alone","comma_in_token","two_tokens"]'
+    words = ("--set", f"stages.matrix.cases={cases}", "--set", "target.safety.bad_tokens=false")
+    done = probe.run("negotiation", *words, target="lab")
+    assert done.code == 3, done.told
+    assert done.check("matrix.negotiation.companion_alone")["verdict"] == "INCONCLUSIVE"
+    refused = [line for line in done.ledger() if line.get("outcome") == "rejected"]
+    assert refused == []
 
 
 def test_nothing_listens(probe):

@@ -205,7 +205,7 @@ def test_the_posterior_is_bayes_theorem():
     mass, evidence = grid.mass()
     assert mass == pytest.approx(weights.sum(axis=0) / weights.sum(), abs=1e-9)
     assert evidence == pytest.approx(np.log(weights.sum()), abs=1e-6)
-    assert grid.joint() == pytest.approx(weights / weights.sum(), abs=1e-9)
+    assert grid.joint() == pytest.approx(weights.T / weights.sum(), abs=1e-9)
 
 
 def test_many_hits_and_misses_overflow_nothing():

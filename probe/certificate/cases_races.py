@@ -27,24 +27,26 @@ def faster(stage: str, low: str, high: str) -> tuple[str, ...]:
 
 
 def _window(
-    defect: str, place: tuple[str, str], code: str, full: Dose, least: Dose,
+    defect: str,
+    place: tuple[str, str],
+    code: str,
+    *,
+    range_ms: int = 400,
+    width_ms: int = 50,
+    least_ms: int = 25,
     count: Count = _TRIAL,
 ) -> Case:
+    """A window from 0 on, in that stage of that scenario: 120 trials over `range_ms`."""
     scenario, stage = place
-    return Case(defect, scenario, (code,), full, least, count, stage=stage)
-
-
-def _forward(
-    defect: str, scenario: str, stage: str, code: str, *, range_ms: int = 400,
-    width_ms: int = 50, least_ms: int = 25, count: Count = _TRIAL,
-) -> Case:
-    """A window from 0 on; the scenario has 120 trials over `range_ms`."""
     return Case(
         defect,
         scenario,
         (code,),
-        Dose(f"{width_ms}ms", "60 trials, every fourth of them within the window",
-             faster(stage, "0ms", f"{4 * width_ms}ms")),
+        Dose(
+            f"{width_ms}ms",
+            "60 trials, every fourth of them within the window",
+            faster(stage, "0ms", f"{4 * width_ms}ms"),
+        ),
         Dose(f"{least_ms}ms", f"120 trials over {range_ms} ms: P(no hit) < 0.1 %"),
         count,
         stage=stage,
@@ -52,15 +54,14 @@ def _forward(
 
 
 _WINDOWS: Final = (
-    _forward("auth_drops_early_frames", "auth_races", "first_message", "race.early_frames_lost"),
-    _forward("auth_after_accept", "auth_races", "bad_token", "race.early_frames_served"),
-    _forward("refresh_race", "session_races", "refresh", "race.refresh_loses"),
-    _forward("subscribe_race", "session_races", "subscribe", "race.subscribe", range_ms=300),
-    _forward("double_run_mixup", "session_races", "double_run", "race.double_run"),
-    _forward(
+    _window("auth_drops_early_frames", ("auth_races", "first_message"), "race.early_frames_lost"),
+    _window("auth_after_accept", ("auth_races", "bad_token"), "race.early_frames_served"),
+    _window("refresh_race", ("session_races", "refresh"), "race.refresh_loses"),
+    _window("subscribe_race", ("session_races", "subscribe"), "race.subscribe", range_ms=300),
+    _window("double_run_mixup", ("session_races", "double_run"), "race.double_run"),
+    _window(
         "reconnect_ghost",
-        "session_races",
-        "reconnect",
+        ("session_races", "reconnect"),
         "race.reconnect_ghost",
         range_ms=800,
         width_ms=100,
@@ -71,13 +72,16 @@ _WINDOWS: Final = (
         "token_reuse_race",
         "token_reuse",
         ("race.token_reuse",),
-        Dose("50ms", "60 trials, every fourth of them within the window",
-             faster("pair", "-200ms", "200ms")),
+        Dose(
+            "50ms",
+            "60 trials, every fourth of them within the window",
+            faster("pair", "-200ms", "200ms"),
+        ),
         Dose("20ms", "150 trials over 800 ms, the window on both sides: P(no hit) < 0.1 %"),
         _TRIAL,
         stage="pair",
     ),
-)  # fmt: skip
+)
 
 _BREAKER: Final = "stages.breaker.race"
 SOON: Final = (

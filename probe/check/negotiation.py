@@ -21,7 +21,7 @@ from probe.model.handshakes import HANDSHAKES
 from probe.negotiation.answer import answer_of, request_of
 from probe.negotiation.diagnosis import outcome
 from probe.negotiation.expectation import judge, wanted
-from probe.negotiation.repertoire import repertoire_of
+from probe.negotiation.repertoire import FORBIDDEN, repertoire_of
 
 if TYPE_CHECKING:
     from probe.check.verdict import Finding, Witness
@@ -124,6 +124,9 @@ def _check(
     told = [each for each in tried[case.name] if each.answer.way not in ("ours", "unreached")]
     if not told:
         why = "; ".join(sorted({outcome(each.answer) for each in tried[case.name]}))
+        safety = view.resolved.target.get("safety", {})
+        if repertoire.shows_bad_token(case) and not safety.get("bad_tokens", True):
+            why = FORBIDDEN
         what = f"negotiation.{case.name}"
         return unmeasured(view, what, "witness", why or "nothing was sent", required=required)
     control = repertoire.control(case)

@@ -84,6 +84,7 @@ def _judge(part: Part, sequence: Sequence, reasons: dict[int, Unmade], *, contro
         control="a good token got in" if control else "failed: no good token got in",
     )  # fmt: skip
     outside = (tried["outcome"] == _FAILED) & ~_got_in(sequence, tried)
+    outside &= ~among(tried["session"], _refused(sequence, bad=True)["session"])
     part.checks.append(_left_open(made, tried, int(outside.sum()), control=control))
 
 
@@ -241,14 +242,20 @@ def _odd_end(sequence: Sequence, what: str, tried: Rows) -> list[Finding]:
 def _turned_away(sequence: Sequence, what: str, tried: Rows) -> list[Finding]:
     """Good tokens that the service did not take, by its own word."""
     failed = tried[(tried["outcome"] == _FAILED) & ~_got_in(sequence, tried)]
-    rows = sequence.attempts
+    rows = _refused(sequence, bad=False)
     rows = rows[among(rows["session"], failed["session"])]
-    bad = np.array(sequence.bad_until(rows), dtype=np.int64) > 0
-    rows = rows[fates(sequence.view, rows).refused & ~bad]
     if not len(rows):
         return []
     words = f"{of(len(rows), len(sequence.attempts), 'attempt')} with a good token did not get in"
     return [_made(sequence.view, "auth.rejected_good", what, rows, words)]
+
+
+def _refused(sequence: Sequence, *, bad: bool) -> Rows:
+    """Attempts that were refused for their token, a bad one or a good one."""
+    rows = sequence.attempts
+    is_bad = np.array(sequence.bad_until(rows), dtype=np.int64) > 0
+    refused: Rows = rows[fates(sequence.view, rows).refused & (is_bad == bad)]
+    return refused
 
 
 def _got_in(sequence: Sequence, sessions: Rows) -> Mask:

@@ -17,7 +17,7 @@ from probe.engine.waiting import ENDED, READY, SessionOver
 from probe.history.records import Phase
 from probe.model.handshakes import HANDSHAKES
 from probe.negotiation.rendering import render
-from probe.negotiation.repertoire import repertoire_of
+from probe.negotiation.repertoire import FORBIDDEN, repertoire_of
 from probe.wire.dialing import dial
 from probe.wire.ends import End
 from probe.wire.request import Facts, new_key
@@ -78,6 +78,8 @@ class Handshaking(Credentials):
         repertoire = repertoire_of(self._site.dialect, tokens=bool(identity.token))
         if lacking := repertoire.lacking(row):
             raise SessionOver(f"{row.name} cannot be sent: {lacking}")
+        if repertoire.shows_bad_token(row) and not self._site.target.safety.bad_tokens:
+            raise SessionOver(f"{row.name} is not sent: {FORBIDDEN}")
         parts = present(repertoire.presentation(row), identity.token, identity.user)
         trace = f"00-{self._site.trace}-{self._session:08x}{self.attempts + 1:08x}-01"
         plain = door.prepared.build(

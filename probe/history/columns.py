@@ -279,7 +279,8 @@ def _key(rows: Rows, op: str = "op") -> NDArray[np.uint64]:
 
 def _key_at(rows: Rows, places: NDArray[np.int32]) -> NDArray[np.uint64]:
     """The same of some rows, of which no other column is touched."""
-    return (rows["session"][places].astype(np.uint64) << np.uint64(32)) | rows["op"][places]
+    sessions: NDArray[np.uint64] = rows["session"][places].astype(np.uint64) << np.uint64(32)
+    return sessions | rows["op"][places].astype(np.uint64)
 
 
 def _find(keys: Any, wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -53,7 +53,7 @@ class Session(Protocol):
         """From here on show another token: a case of `bad_tokens`, or "fresh"."""
 
     async def handshake(self, case: str) -> None:
-        """Open a connection with a case of `probe.negotiation.cases`, and see what comes of it."""
+        """Open a connection with a case of `probe.model.handshakes`, and see what comes of it."""
 
     async def refresh(self, within_ns: int = 5 * S, *, wait: bool = True) -> None:
         """Show a new token on the open connection (dialect: `refresh`).

@@ -36,6 +36,8 @@ _WHY: Final = {
     "pad": "the dialect shows no token in a subprotocol",
 }
 
+FORBIDDEN: Final = "the target forbids bad tokens (safety.bad_tokens)"
+
 
 @dataclass(frozen=True, slots=True)
 class Repertoire:
@@ -95,6 +97,11 @@ class Repertoire:
         if case.name == "several" and len(self.default) < 2:  # noqa: PLR2004 -- several
             return _WHY["reversed"]
         return ""
+
+    def shows_bad_token(self, case: HandshakeCase) -> bool:
+        """Whether this row shows half a token, another one or none, which a target may forbid."""
+        used = {found[0] for each in case.offers for found in PLACE.findall(each)}
+        return self.tokens and (case.shown == "nowhere" or bool(used & {"broken", "other"}))
 
     def presentation(self, case: HandshakeCase) -> Presentation:
         """How the token is shown but for the offers, which are the row's own."""

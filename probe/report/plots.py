@@ -20,6 +20,7 @@ BAR: Final = 40
 _WIDTH, _HEIGHT = 760, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 44, 48
 _TICKS: Final = 5
+_KEYS: Final = frozenset({"from_s", "to_s", "n", "rate", "low", "high"})
 _HEAD: Final = (
     f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
     f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">'
@@ -56,9 +57,13 @@ class Plot:
 
 def plots_of(summary: Mapping[str, Any]) -> list[Plot]:
     """Every plot that a summary has the figures for."""
-    races = [_race(str(stage), race) for stage, race in _named(summary.get("races"))]
+    races = [_race(stage, race) for stage, race in _named(summary.get("races"))]
     since = summary.get("success_since_restart")
-    restarts = [_restart(str(name), rows) for name, rows in (since or {}).items() if rows]
+    restarts = [
+        _restart(str(name), rows)
+        for name, rows in (since.items() if isinstance(since, Mapping) else ())
+        if rows and all(_KEYS <= row.keys() for row in rows if isinstance(row, Mapping))
+    ]
     return [plot for plot in (*races, *restarts) if plot.points or plot.marks]
 
 
@@ -110,7 +115,7 @@ def svg(plot: Plot) -> bytes:
 
 def _named(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(value, Mapping):
-        yield from ((k, v) for k, v in value.items() if isinstance(v, Mapping))
+        yield from ((str(k), v) for k, v in value.items() if isinstance(v, Mapping))
 
 
 def _race(stage: str, race: Mapping[str, Any]) -> Plot:

@@ -100,13 +100,13 @@ def confirm_n(p1: float, p0: float, *, power: float = POWER, alpha: float = ALPH
     if enough > EXACT_MAX:
         return enough
     # Whole counts make the power a saw; what is found is one of its teeth.
-    return first_true(lambda n: bool(_power(n, p1, p0, alpha) >= power), 2, enough)
+    return first_true(lambda n: _power(n, p1, p0, alpha) >= power, 2, enough)
 
 
 def _approximate_n(p1: float, p0: float, power: float, alpha: float) -> int:
     """Casagrande, Pike and Smith's formula, with its continuity correction."""
     mean, gap = (p1 + p0) / 2, p1 - p0
-    z_alpha, z_beta = special.ndtri(1 - alpha), special.ndtri(power)
+    z_alpha, z_beta = float(special.ndtri(1 - alpha)), float(special.ndtri(power))
     spread = math.sqrt(p1 * (1 - p1) + p0 * (1 - p0))
     a = (z_alpha * math.sqrt(2 * mean * (1 - mean)) + z_beta * spread) ** 2
     return math.ceil(a * (1 + math.sqrt(1 + 4 * gap / a)) ** 2 / (4 * gap**2))

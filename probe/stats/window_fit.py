@@ -169,7 +169,7 @@ def told(columns: Columns, rows: Rows, known: Posterior, space: Space) -> Fit:
 def _rates(grid: Grid, space: Space) -> tuple[Span, Span, Span, bool | None]:
     """(p1, p0, the rate at the centre, the direction of a step)."""
     joint, pairs, cells = grid.joint(), grid.pairs, grid.cells
-    of_pair = joint.sum(axis=1)
+    of_pair = joint.sum(axis=0)
     # A listed rate stands for all up to half-way to its neighbours: intervals end there.
     lower, upper = rate_ends(pairs.top)
     base_lower, base_upper = rate_ends(pairs.base)
@@ -192,9 +192,9 @@ def _rates(grid: Grid, space: Space) -> tuple[Span, Span, Span, bool | None]:
         return top, zero, top, bool(of_pair[up].sum() > 1 / 2)
     half = (cells.b - cells.a) / 2
     peak = special.ndtr(half / cells.smear_a) - special.ndtr(-half / cells.smear_b)
-    floor = pairs.base[:, None]
     at_centre = [
-        (floor + (top[:, None] - floor) * peak).ravel() for top in (pairs.top, lower, upper)
+        (pairs.base + np.multiply.outer(peak, top - pairs.base)).ravel()
+        for top in (pairs.top, lower, upper)
     ]
     rate = _spread(at_centre[0], at_centre[1], at_centre[2], joint.ravel())
     top = _spread(pairs.top, lower, upper, of_pair)

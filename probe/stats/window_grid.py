@@ -101,13 +101,13 @@ class Grid:
         self.pairs = pairs
         self.n = 0
         self.hits = 0
-        self._weight = np.ones((len(pairs.base), len(cells.a)))
+        self._weight = np.ones((len(cells.a), len(pairs.base)))
         self._log_scale = np.zeros(len(pairs.base))
         self._told = 0
         self._from = cells.a - REACH * cells.smear_a
         self._to = cells.b + REACH * cells.smear_b
-        self._base = pairs.base[:, None]
-        self._rise = (pairs.top - pairs.base)[:, None]
+        rise = pairs.top - pairs.base
+        self._of_hit, self._of_miss = rise / pairs.base, -rise / (1 - pairs.base)
 
     def count(self, n: int, hits: int) -> None:
         """Add trials that no cell reaches."""
@@ -126,22 +126,22 @@ class Grid:
         inside = special.ndtr((x_ns - cells.a[near]) / cells.smear_a[near])
         inside -= special.ndtr((x_ns - cells.b[near]) / cells.smear_b[near])
         inside = np.maximum(inside, 0.0)  # two smears that differ can cross
-        lift = self._rise * inside
-        ratio = 1 + lift / self._base if anomaly else 1 - lift / (1 - self._base)
-        self._weight[:, near] *= ratio
+        # How much better than the constant p0 each pair and cell foretold this outcome.
+        ratio = np.multiply.outer(inside, self._of_hit if anomaly else self._of_miss)
+        ratio += 1
+        self._weight[near] *= ratio
         self._told += 1
         if self._told % RESCALE_EVERY == 0:
             self._rescale()
 
     def _rescale(self) -> None:
         """Keep the weights far from both ends of what a float holds, each pair by itself."""
-        most = self._weight.max(axis=1)
-        far = (most < 1 / LARGE) | (most > LARGE)
-        if not np.any(far):
-            return
-        self._weight[far] /= most[far, None]
-        self._log_scale[far] += np.log(most[far])
+        # Before they become subnormal numbers, which are slow.
         self._weight[self._weight < TINY] = 0.0
+        most = self._weight.max(axis=0)
+        far = (most < 1 / LARGE) | (most > LARGE)
+        self._weight[:, far] /= most[far]
+        self._log_scale[far] += np.log(most[far])
 
     def _pair_logs(self) -> NDArray[np.float64]:
         constant = _constant(self.pairs.base, self.n, self.hits)
@@ -151,7 +151,7 @@ class Grid:
         """Posterior mass of each cell, float[m], summing to 1; and the log of the evidence."""
         logs = self._pair_logs()
         most = float(logs.max())
-        mass = (np.exp(logs - most) @ self._weight) * self.cells.prior
+        mass = (self._weight @ np.exp(logs - most)) * self.cells.prior
         total = float(mass.sum())
         return mass / total, float(np.log(total)) + most
 
@@ -162,16 +162,16 @@ class Grid:
         return float(np.log(np.exp(logs - most).mean())) + most
 
     def joint(self) -> NDArray[np.float64]:
-        """Posterior mass of each pair and cell, float[j, m], summing to 1."""
+        """Posterior mass of each cell and pair, float[m, j], summing to 1."""
         logs = self._pair_logs()
-        joint = (np.exp(logs - logs.max())[:, None] * self._weight) * self.cells.prior
+        joint = self._weight * np.exp(logs - logs.max()) * self.cells.prior[:, None]
         return np.asarray(joint / joint.sum(), dtype=np.float64)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices (pair, cell) of `n` draws from the posterior."""
         summed = np.cumsum(self.joint())
         at = np.searchsorted(summed, rng.random(n) * summed[-1], side="right")
-        pair, cell = np.divmod(np.minimum(at, len(summed) - 1), len(self.cells.a))
+        cell, pair = np.divmod(np.minimum(at, len(summed) - 1), len(self.pairs.base))
         return pair, cell
 
 

@@ -220,8 +220,8 @@ class Search:
     def _offsets(self, fitted: Fit) -> tuple[int, int]:
         """Where to confirm, and the control: outside whatever the window may be.
 
-        The control is half-way from the window to the further end of the range. Of a step the
-        two offsets lie on both sides of it, at the same distance.
+        The control is half-way from the window's edge to the further end of the range. Of a step
+        the two offsets lie on both sides of it, at the same distance.
         """
         space, centre = self.space, fitted.centre_ns
         assert centre is not None
@@ -229,8 +229,13 @@ class Search:
             away = centre.half + 5 * space.jitter_ns + space.goal_ns
             away = away if fitted.rising else -away
             return self._within(centre.value + away), self._within(centre.value - away)
-        side = space.lo_ns if 2 * centre.value > space.lo_ns + space.hi_ns else space.hi_ns
-        return self._within(centre.value), self._within((centre.value + side) / 2)
+        half = fitted.width_ns.high / 2 if fitted.width_ns is not None else 0.0
+        end, half = (
+            (space.lo_ns, -half)
+            if 2 * centre.value > space.lo_ns + space.hi_ns
+            else (space.hi_ns, half)
+        )
+        return self._within(centre.value), self._within((centre.value + half + end) / 2)
 
     def _within(self, x: float) -> int:
         return round(min(max(x, self.space.lo_ns), self.space.hi_ns))

@@ -87,7 +87,7 @@ def filled(space: Space, box: Box, pairs: Pairs, rows: Rows) -> Grid:
 
 def likely(grid: Grid, least: float) -> Pairs:
     """The pairs that hold more than `least` of the posterior: the others only cost time."""
-    return grid.pairs.only(grid.joint().sum(axis=1) > least)
+    return grid.pairs.only(grid.joint().sum(axis=0) > least)
 
 
 def zoom(space: Space, start: Box, rows: Rows, pairs: Pairs) -> Local:
