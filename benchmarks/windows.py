@@ -35,7 +35,7 @@ from probe.stats.window import LN_BF_FOUND, Space
 from probe.stats.window_search import Search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from probe.stats.window import Fit, Kind
     from probe.stats.window_grid import Grid
@@ -46,6 +46,7 @@ TRIALS_MAX = 6_000
 RELEASE_MS = 0.3  # how far the measured offset falls from the plan
 GOAL_MS = {"window": 3, "step": 5}
 PEAK_MIN = 0.3
+SLACK = 0.001  # 0.3 but for what a wide window leaves out
 STORE = Path("results/windows.jsonl")
 
 Policy = Literal["probe", "plain"]
@@ -102,7 +103,7 @@ class Plain(Search):
 def plainly() -> None:
     """Take back what the probe adds to the plain recipe; for this process."""
     for module in (window_fit, window_search):
-        vars(module).update(LASTING=1, HITS_MIN=5)
+        vars(module).update(LASTING=1, HITS_MIN=5, STRETCH=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,47 +181,82 @@ def _said(fitted: Fit, truth: Truth) -> dict[str, Any]:
     return out
 
 
-def table(rows: Iterable[dict[str, Any]]) -> None:
-    """The results by cell, as Markdown."""
+def table(rows: list[dict[str, Any]]) -> None:
+    """The results by cell, and over all, as Markdown."""
     by: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by[row["cell"], row["policy"]].append(row)
-    print("| cell | peak | found | at | localised | trials | held | confirmed | plain | ratio |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    total = [0, 0]
+    print(
+        "| cell | peak | found | in trials | localised | in trials | centre held | confirmed "
+        "| plain: in trials | held | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
     for name, cell in CELLS.items():
-        rows_ = by.get((name, "probe"), [])
-        if not rows_:
+        if (name, "probe") not in by:
             continue
-        plain = [row["n"] for row in by.get((name, "plain"), []) if _localised(row)]
-        local = [row for row in rows_ if _localised(row)]
-        held = sum(_held(row, "centre_ns", row["truth"]) for row in local)
-        if cell.peak >= PEAK_MIN - 0.001 and cell.width:
-            total[0] += held
-            total[1] += len(local)
-        trials = np.median([row["n"] for row in local]) if local else float("nan")
-        reference = np.median(plain) if plain else float("nan")
-        at = [row["found_at"] for row in rows_ if row["found_at"]]
-        print(
-            f"| {name} | {cell.peak:.2f} | {len(at)}/{len(rows_)} "
-            f"| {np.median(at) if at else float('nan'):.0f} | {len(local)} | {trials:.0f} "
-            f"| {held} | {sum(row['state'] == 'confirmed' for row in rows_)} "
-            f"| {reference:.0f} | {trials / reference:.2f} |"
-        )
-    if total[1]:
-        span = clopper_pearson(*total)
-        print(
-            f"\nheld where the peak is at least {PEAK_MIN}: {total[0]} of {total[1]}, "
-            f"{total[0] / total[1]:.2%} ({span.low:.2%} to {span.high:.2%})"
-        )
+        ours, plain = by[name, "probe"], by[name, "plain"]
+        local, reference = [r for r in ours if _localised(r)], [r for r in plain if _localised(r)]
+        at = [row["found_at"] for row in ours if row["found_at"]]
+        ratio = _median(r["n"] for r in local) / _median(r["n"] for r in reference)
+        cells = [
+            name, f"{cell.peak:.2f}", f"{len(at)} of {len(ours)}", f"{_median(at):.0f}",
+            str(len(local)), f"{_median(r['n'] for r in local):.0f}", _share(local, _centre_held),
+            str(sum(row["state"] == "confirmed" for row in ours)),
+            f"{_median(r['n'] for r in reference):.0f}", _share(reference, _centre_held),
+            f"{ratio:.2f}",
+        ]  # fmt: skip
+        print("| " + " | ".join(cells).replace("nan", "") + " |")
+    local = [
+        row
+        for row in rows
+        if row["policy"] == "probe" and _localised(row) and CELLS[row["cell"]].width
+    ]
+    strong = [row for row in local if CELLS[row["cell"]].peak >= PEAK_MIN - SLACK]
+    wide = [row for row in local if "width_ns" in row]
+    told = [row for row in local if "exposure_ns" in row]
+    print(f"\n- centre held, peak at least {PEAK_MIN}: {_share(strong, _centre_held)}")
+    print(f"- centre held, wherever localised: {_share(local, _centre_held)}")
+    shares = [
+        np.mean([_centre_held(row) for row in local if row["cell"] == name])
+        for name in {row["cell"] for row in local}
+    ]
+    print(f"- centre held, mean over {len(shares)} cells: {np.mean(shares or [0]):.1%}")
+    print(f"- width held, where one is told: {_share(wide, _width_held)}")
+    print(f"- exposure held: {_share(told, _exposure_held)}")
+
+
+def _median(values: Iterable[float]) -> float:
+    listed = list(values)
+    return float(np.median(listed)) if listed else float("nan")
+
+
+def _share(rows: list[dict[str, Any]], holds: Callable[[dict[str, Any]], bool]) -> str:
+    """How many, with the rate and its interval where there are enough."""
+    if not rows:
+        return ""
+    k = sum(map(holds, rows))
+    if len(rows) <= 100:
+        return f"{k} of {len(rows)}"
+    span = clopper_pearson(k, len(rows))
+    return f"{k} of {len(rows)}, {k / len(rows):.1%} ({span.low:.1%} to {span.high:.1%})"
+
+
+def _centre_held(row: dict[str, Any]) -> bool:
+    return bool(row["centre_ns"][1] <= row["truth"] <= row["centre_ns"][2])
+
+
+def _width_held(row: dict[str, Any]) -> bool:
+    return bool(row["width_ns"][1] <= CELLS[row["cell"]].width <= row["width_ns"][2])
+
+
+def _exposure_held(row: dict[str, Any]) -> bool:
+    cell = CELLS[row["cell"]]
+    return bool(
+        row["exposure_ns"][1] <= (cell.p1 - cell.p0) * (cell.width or 0) <= row["exposure_ns"][2]
+    )
 
 
 def _localised(row: dict[str, Any]) -> bool:
     return row["state"] in {"confirmed", "not_confirmed"}
-
-
-def _held(row: dict[str, Any], key: str, truth: float) -> bool:
-    return key in row and bool(row[key][1] <= truth <= row[key][2])
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
 """Races judged from rows written by hand: what went wrong, where, and how sure that is."""
 
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from probe.check.entries_race import RACES
 from probe.check.judge import judge
 from probe.check.verdict import Outcome
 from probe.history.records import Kind, Odd, Sought, Trial
@@ -333,3 +336,13 @@ def test_one_offset_tried_again_is_told_against_its_control():
         check, _ = judged(story)
         assert words in check.message
         assert check.verdict is (Outcome.FAIL if hits else Outcome.PASS)
+
+
+def test_every_name_that_a_scenario_gives_is_in_the_table_and_every_row_is_given_somewhere():
+    given = {
+        name
+        for path in Path("scenarios").glob("*.toml")
+        for name in re.findall(r'^finding = "(\w+)"', path.read_text(), re.MULTILINE)
+    }
+    generic = {"race.window", "race.step", "race.actor", "loop.blocked"}
+    assert {f"race.{name}" for name in given} == set(RACES) - generic

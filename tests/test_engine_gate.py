@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import json
+import os
 import random
 import sys
 import textwrap
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import gate as benchmark
 from probe.clock import now_ns
 from probe.engine.gate import Call, Gate, compensate, synchrony
 from probe.history.records import Kind, Outcome
@@ -356,3 +359,18 @@ def test_two_processes_let_go_at_one_instant(tmp_path):
         pytest.fail(f"one process had let all go before the other began: {tries}")
 
     run(body, tmp_path)
+
+
+def test_the_benchmark_measures_every_way_over_tcp_and_tls(capsys):
+    """Not how fast: that every request arrives, is stamped, and comes into the tables."""
+    options = argparse.Namespace(rounds=1, sizes=[10])
+    made = asyncio.run(benchmark.rounds(options, (0, min(1, (os.cpu_count() or 1) - 1))))
+    assert len(made) == 6
+    for cell in made:
+        assert cell["arrival_ns"] > 0
+        assert cell["read_ns"] > 0
+        if cell["way"] == "gate":
+            assert cell["armed"] == cell["released"] == 10
+    shown = benchmark.tables(made, [10])
+    assert shown.count("| gate") == shown.count("| websockets") == 2
+    assert benchmark.verdicts(made, [10]) == []

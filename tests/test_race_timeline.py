@@ -1,6 +1,7 @@
 """The instants of one release: order, stamps, and what comes too late or falls out."""
 
 import asyncio
+from functools import partial
 from random import Random
 
 import uvloop
@@ -23,15 +24,18 @@ def released(plan, *, lead_ms=20, late=()):
                 gone.append(name)
                 return now_ns()
 
-            return let_go
+            return let_go, partial(tell, name)
+
+        def tell(name, stamp):
+            told.append((name, stamp))
 
         for name, offset in plan:
-            timeline.add(offset * MS, action(name), lambda t, name=name: told.append((name, t)))
+            timeline.add(offset * MS, *action(name))
         running = asyncio.ensure_future(timeline.run())
         timeline.open(now_ns() + lead_ms * MS)
         for name, offset, after in late:
             await asyncio.sleep(after / 1e3)
-            timeline.add(offset * MS, action(name), lambda t, name=name: told.append((name, t)))
+            timeline.add(offset * MS, *action(name))
         while len(told) < len(plan) + len(late):  # noqa: ASYNC110 -- for milliseconds
             await asyncio.sleep(0.001)
         running.cancel()
@@ -54,12 +58,16 @@ def test_of_one_instant_all_leave_before_any_is_told():
 
     async def whole():
         timeline = Timeline(Random(3))
+
+        def go(k):
+            order.append(("gone", k))
+            return now_ns()
+
+        def tell(k, _):
+            order.append(("told", k))
+
         for k in range(20):
-            timeline.add(
-                0,
-                lambda k=k: order.append(("gone", k)) or now_ns(),
-                lambda _, k=k: order.append(("told", k)),
-            )
+            timeline.add(0, partial(go, k), partial(tell, k))
         running = asyncio.ensure_future(timeline.run())
         timeline.open(now_ns() + 5 * MS)
         while len(order) < 40:  # noqa: ASYNC110 -- for milliseconds
@@ -79,7 +87,7 @@ def test_what_comes_when_its_instant_has_passed_leaves_at_once_and_its_stamp_say
 
 
 def test_what_cannot_be_let_go_is_told_with_0_and_has_no_lag():
-    stamps = []
+    stamps: list[int] = []
 
     async def whole():
         timeline = Timeline(Random(1))

@@ -85,9 +85,9 @@ _WINDOWS: Final = (
 
 _BREAKER: Final = "stages.breaker.race"
 SOON: Final = (
-    f'{_BREAKER}.range=["50ms","2s"]',
+    f'{_BREAKER}.range=["50ms","1s"]',
     f"{_BREAKER}.goal=20ms",
-    f"{_BREAKER}.actors.last.script.0.offset=2500ms",
+    f"{_BREAKER}.actors.last.script.0.offset=1500ms",
 )
 REVOCATION: Final = (
     *faster("connects", "20ms", "1s"),
@@ -106,8 +106,8 @@ _STEPS: Final = (
         "breaker_global",
         "circuit_breaker",
         ("race.breaker",),
-        Dose("1s", "60 users over 2 s, every other one refused", SOON),
-        Dose("200ms", "60 users over 2 s: none of their gaps is wider than 100 ms", SOON),
+        Dose("500ms", "60 users over 1 s, every other one refused", SOON),
+        Dose("200ms", "60 users over 1 s: none of their gaps is wider than 100 ms", SOON),
         Count(1.0, 1.0, "each hit is one user refused, and each of them is counted"),
     ),
     Case(

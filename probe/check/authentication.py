@@ -93,7 +93,7 @@ def named(view: StageView) -> list[tuple[str, bool]]:
         return []
     dialect = view.resolved.dialect
     out = []
-    for present, case in token_rows(view.stage.cases, dialect):
+    for present, case in token_rows(view.stage, dialect):
         row = TOKEN_CASES.get(case)
         if row is not None:
             out.append((_id(present, case), expected(row, dialect) != "informational"))
@@ -109,7 +109,7 @@ def authentication(view: StageView) -> Part:
         return part
     reasons, told = unmade(view), list[_Told]()
     controls: dict[str, frozenset[int]] = {}
-    for present, case in token_rows(view.stage.cases, view.resolved.dialect):
+    for present, case in token_rows(view.stage, view.resolved.dialect):
         row = TOKEN_CASES.get(case)
         if row is not None:
             told += _row(view, part, present, row, controls[present], reasons)

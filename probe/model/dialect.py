@@ -48,6 +48,8 @@ class Presentation(Strict):
     """A message sent as soon as the connection is open."""
     expect: Literal["accepted", "rejected"] = "accepted"
     """What the service ought to do with it; a rejection is an HTTP status before the upgrade."""
+    optional: bool = False
+    """Not every service of this dialect has it: only what names it uses it."""
     selects: str | None = None
     """The subprotocol that the service ought to select; `""` for none; unset: any legal one."""
 

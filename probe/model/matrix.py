@@ -16,7 +16,7 @@ from probe.model.scenario import Population
 from probe.model.script import Connect, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from probe.model.dialect import Dialect
     from probe.model.scenario import Stage
@@ -34,23 +34,31 @@ def populations(name: str, stage: Stage, dialect: Dialect) -> Iterator[tuple[str
     """Each row's population by its name; ConfigError for a case that the table does not have."""
     match stage.table:
         case "presentations":
-            chosen = _chosen(name, stage, dialect.present)
-            yield from ((each, once(each)) for each in chosen)
+            yield from ((each, once(each)) for each in _presents(name, stage, dialect))
         case "negotiation":
-            for place, case in enumerate(_chosen(name, stage, HANDSHAKES)):
+            for place, case in enumerate(_chosen(name, "cases", stage.cases, HANDSHAKES)):
                 script = [{"do": "handshake", "case": case}]
                 yield case, _one(script, "default", place)
         case "authentication":
-            yield from _tokens(_chosen(name, stage, TOKEN_CASES), dialect)
+            _chosen(name, "cases", stage.cases, TOKEN_CASES)
+            _presents(name, stage, dialect)
+            yield from _tokens(stage, dialect)
 
 
-def _tokens(cases: Iterable[str], dialect: Dialect) -> Iterator[tuple[str, Population]]:
+def _presents(name: str, stage: Stage, dialect: Dialect) -> tuple[str, ...]:
+    """The presentations that a matrix goes through."""
+    if stage.presents:
+        return _chosen(name, "presents", stage.presents, dialect.present)
+    return tuple(each for each, shown in dialect.present.items() if not shown.optional)
+
+
+def _tokens(stage: Stage, dialect: Dialect) -> Iterator[tuple[str, Population]]:
     """Every case in every presentation that ought to be accepted, between two good tokens.
 
     The second comes when all others have been answered: a service that by then refuses
     everybody refuses the others for it, too.
     """
-    rows = list(token_rows(cases, dialect))
+    rows = list(token_rows(stage, dialect))
     last = len(rows) * APART_NS + CONTROL_AFTER_NS
     for place, (present, case) in enumerate(rows):
         if case not in TOKEN_CASES:
@@ -60,11 +68,11 @@ def _tokens(cases: Iterable[str], dialect: Dialect) -> Iterator[tuple[str, Popul
             yield f"{present}_{case}", _shown(case, present, place * APART_NS, dialect)
 
 
-def token_rows(cases: Iterable[str], dialect: Dialect) -> Iterator[tuple[str, str]]:
+def token_rows(stage: Stage, dialect: Dialect) -> Iterator[tuple[str, str]]:
     """Presentation and case of every row, controls included, also of what cannot be tried."""
-    chosen = tuple(cases) or tuple(TOKEN_CASES)
-    for present, shown in dialect.present.items():
-        if shown.expect == "accepted":
+    chosen = stage.cases or tuple(TOKEN_CASES)
+    for present in _presents("", stage, dialect):
+        if dialect.present[present].expect == "accepted":
             yield from ((present, case) for case in (CONTROL, *chosen, CONTROL_AFTER))
 
 
@@ -107,14 +115,17 @@ def ought_to_get_in(stage: Stage, name: str, population: Population, dialect: Di
     )
 
 
-def _chosen(name: str, stage: Stage, table: Mapping[str, object]) -> tuple[str, ...]:
-    for number, case in enumerate(stage.cases):
-        if case not in table:
-            path, allowed = f"stages.{name}.cases.{number}", ", ".join(table)
+def _chosen(
+    name: str, what: str, chosen: tuple[str, ...], table: Mapping[str, object]
+) -> tuple[str, ...]:
+    """What is chosen of a table, or all of it. ConfigError for what it does not have."""
+    for number, each in enumerate(chosen):
+        if each not in table:
+            path, allowed = f"stages.{name}.{what}.{number}", ", ".join(table)
             raise ConfigError(
-                Problem("scenario", path, "no such case", repr(case), allowed, nearest(case, table))
+                Problem("scenario", path, "no such row", repr(each), allowed, nearest(each, table))
             )
-    return stage.cases or tuple(table)
+    return chosen or tuple(table)
 
 
 def once(present: str, tries: int = 3) -> Population:

@@ -240,6 +240,9 @@ class Stage(Strict):
     """Of a matrix: what is gone through."""
     cases: tuple[Name, ...] = ()
     """Of a matrix: only these cases; none given: all."""
+    presents: tuple[Name, ...] = ()
+    """Of a matrix of tokens or presentations: only these presentations; none given: all that
+    are not optional."""
     race: Race | None = None
     anchor: Literal["start", "restart"] = "start"
     trials: int = Field(default=1, ge=1, le=10_000)
@@ -267,12 +270,24 @@ class Stage(Strict):
             raise ValueError("a load stage needs at least one population")
         if (self.activity == "race") != (self.race is not None):
             raise ValueError('`race` goes with activity = "race", and that needs it')
-        if self.activity != "matrix" and (self.table != "presentations" or self.cases):
-            raise ValueError('`table` and `cases` go with activity = "matrix"')
         if self.activity != "load" and (self.populations or self.anchor != "start"):
             raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
         if self.activity != "preflight" and self.present != "default":
             raise ValueError("`present` is of a preflight; elsewhere each population has its own")
+        return self
+
+    @model_validator(mode="after")
+    def _is_a_matrix(self) -> Stage:
+        if self.activity != "matrix" and (self.table != "presentations" or self.cases):
+            raise ValueError('`table` and `cases` go with activity = "matrix"')
+        if self.presents and (self.activity != "matrix" or self.table == "negotiation"):
+            raise ValueError("`presents` goes with a matrix of presentations or of tokens")
+        if self.cases and self.table == "presentations":
+            raise ValueError("`cases` goes with another table; name presentations in `presents`")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_restarts(self) -> Stage:
         if self.anchor != "restart":
             for name in ("recovery", "readiness_gap", "everybody_in"):
                 if getattr(self.expect, name) is not None:

@@ -127,7 +127,8 @@ class Repertoire:
 def repertoire_of(dialect: Dialect, *, tokens: bool) -> Repertoire:
     """The material of a dialect; without `tokens` what needs one is left out, as it is sent."""
     tokens = tokens and any(map(_shows, dialect.present.values()))
-    welcome = [each for each in dialect.present.values() if each.expect == "accepted"]
+    usually = [each for each in dialect.present.values() if not each.optional]
+    welcome = [each for each in usually if each.expect == "accepted"]
     usual = dialect.present["default"]
     having = [p for p in (usual, *welcome) if _offers(p, tokens=tokens)]
     offering = having[0] if having else usual
@@ -137,7 +138,7 @@ def repertoire_of(dialect: Dialect, *, tokens: bool) -> Repertoire:
     single = [p for p in having if len(_offers(p, tokens=tokens)) == 1]
     beside = [p for p in (usual, *welcome) if _elsewhere(p, tokens=tokens)]
     beside.sort(key=lambda p: bool(p.subprotocols))  # first those that offer none
-    turned_away = [p for p in dialect.present.values() if p.expect == "rejected"]
+    turned_away = [p for p in usually if p.expect == "rejected"]
     return Repertoire(
         offering=offering,
         beside=beside[0] if beside else None,

@@ -62,7 +62,7 @@ def plots_of(summary: Mapping[str, Any]) -> list[Plot]:
     restarts = [
         _restart(str(name), rows)
         for name, rows in (since.items() if isinstance(since, Mapping) else ())
-        if rows and all(_KEYS <= row.keys() for row in rows if isinstance(row, Mapping))
+        if rows and all(row.keys() >= _KEYS for row in rows if isinstance(row, Mapping))
     ]
     return [plot for plot in (*races, *restarts) if plot.points or plot.marks]
 

@@ -27,7 +27,7 @@ from scipy import special
 
 from probe.stats.trials import golden
 from probe.stats.window import HITS_MIN, LN_BF_FOUND, Try
-from probe.stats.window_fit import Columns, centre_of, narrowed, planned, posterior, told
+from probe.stats.window_fit import Columns, central, centre_of, narrowed, planned, posterior, told
 from probe.stats.window_grid import Grid, Pairs, coarse
 from probe.stats.window_zoom import around
 
@@ -171,12 +171,17 @@ class Search:
                 self._cut()
         elif self._stale >= STALE or around(self.space, self._local.box, self._local.grid):
             self._cut()
-        if self._local is None or centre_of(self._local.grid).half > self.space.goal_ns:
+        if self._local is None or not self._good_enough(self._local.grid):
             self._within_goal = 0
             return
         self._within_goal += 1
         if self._within_goal >= LASTING and self._coarse.hits >= HITS_MIN and self._patience <= 0:
             self._stop_if_localised()
+
+    def _good_enough(self, grid: Grid) -> bool:
+        """Whether the centre is within the goal; the cheaper question first."""
+        goal = self.space.goal_ns
+        return central(grid).half <= goal and centre_of(grid, self.space).half <= goal
 
     def _suspected(self) -> bool:
         """Whether a fine grid is worth it: a window is found, or both sides of a step are seen."""
