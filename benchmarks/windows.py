@@ -219,9 +219,13 @@ def table(rows: list[dict[str, Any]]) -> None:
         np.mean([_centre_held(row) for row in local if row["cell"] == name])
         for name in {row["cell"] for row in local}
     ]
-    print(f"- centre held, mean over {len(shares)} cells: {np.mean(shares or [0]):.1%}")
+    print(f"- centre held, mean over {len(shares)} cells: {_mean(shares):.1%}")
     print(f"- width held, where one is told: {_share(wide, _width_held)}")
     print(f"- exposure held: {_share(told, _exposure_held)}")
+
+
+def _mean(values: list[Any]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def _median(values: Iterable[float]) -> float:

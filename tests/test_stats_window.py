@@ -235,7 +235,7 @@ def test_a_search_finds_localises_and_confirms(space, happens, truth):
     search = Search(space, 1)
     rows = play(search, happens)
     told = search.fitted
-    assert search.state == "confirmed"
+    assert search.state == told.state == "confirmed"
     assert search.done
     assert told.localised
     assert told.confirm.confirmed
@@ -266,7 +266,7 @@ def test_the_measured_offset_counts_and_not_the_plan():
 def test_nothing_is_confirmed_where_there_is_nothing(space, p0):
     search = Search(space, 2, trials_max=400)
     rows = play(search, window(0, 0, p0=p0))
-    assert search.state == "none_found"
+    assert search.state == search.fitted.state == "none_found"
     assert len(rows) == 400
     assert search.fitted.exposure_most_ns > 0
     assert not search.fitted.localised
@@ -275,7 +275,7 @@ def test_nothing_is_confirmed_where_there_is_nothing(space, p0):
 def test_a_window_too_weak_for_the_budget_is_not_localised():
     search = Search(WIDE, 1, trials_max=120)
     play(search, window(1300, 200, 0.1))
-    assert search.state == "not_localised"
+    assert search.state == search.fitted.state == "not_localised"
     assert search.fitted.found
     assert not search.fitted.localised
     assert search.fitted.exposure_most_ns > search.fitted.exposure_ns.value
@@ -288,7 +288,7 @@ def test_a_window_that_went_away_is_not_confirmed():
         gone = search.state == "localised"
         at = trial.offset_ns / MS + rng.normal(0, 5)
         search.tell(trial.offset_ns, abs(at - 900) < 25 and not gone, trial.stage)
-    assert search.state == "not_confirmed"
+    assert search.state == search.fitted.state == "not_confirmed"
     assert search.fitted.confirm.k1 == 0
     assert search.fitted.confirm.p_value == 1
 
@@ -319,6 +319,7 @@ def test_trials_without_an_outcome_end_too():
             silent.tell(trial.offset_ns, abs(trial.offset_ns / MS - 900) < 25, trial.stage)
     assert silent.state == "not_confirmed"
     assert silent.fitted.confirm is None
+    assert silent.fitted.state == "localised"
 
 
 def test_the_sweep_covers_the_range_evenly():

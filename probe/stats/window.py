@@ -142,3 +142,12 @@ class Fit:
     grid_ns: NDArray[np.float64]
     density: NDArray[np.float64]
     confirm: Confirmation | None
+
+    @property
+    def state(self) -> State:
+        """How a search over these rows ended; "localised" if nothing was tried to confirm it."""
+        if self.confirm is not None:
+            return "confirmed" if self.confirm.confirmed else "not_confirmed"
+        if self.localised:
+            return "localised"
+        return "not_localised" if self.found else "none_found"
