@@ -196,7 +196,11 @@ def table(rows: list[dict[str, Any]]) -> None:
         ours, plain = by[name, "probe"], by[name, "plain"]
         local, reference = [r for r in ours if _localised(r)], [r for r in plain if _localised(r)]
         at = [row["found_at"] for row in ours if row["found_at"]]
-        ratio = _median(r["n"] for r in local) / _median(r["n"] for r in reference)
+        # On the same repeats, whose windows are the same.
+        same = {r["repeat"] for r in reference}
+        ratio = _median(r["n"] for r in local if r["repeat"] in same) / _median(
+            r["n"] for r in reference
+        )
         cells = [
             name, f"{cell.peak:.2f}", f"{len(at)} of {len(ours)}", f"{_median(at):.0f}",
             str(len(local)), f"{_median(r['n'] for r in local):.0f}", _share(local, _centre_held),

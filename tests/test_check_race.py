@@ -82,7 +82,7 @@ def test_trials_that_all_hold_pass_and_say_what_they_could_have_missed():
     assert check.verdict is Outcome.PASS
     assert check.n == 60
     assert "60 trials from 0 ms to +400 ms held" in check.message
-    assert check.smallest.startswith("a window over ")
+    assert check.smallest.startswith("a window of ")
     assert "60 trials from" in check.control
     assert check.load_sensitive
     races = judgement.summary["races"]["pair"]
@@ -346,3 +346,19 @@ def test_every_name_that_a_scenario_gives_is_in_the_table_and_every_row_is_given
     }
     generic = {"race.window", "race.step", "race.actor", "loop.blocked"}
     assert {f"race.{name}" for name in given} == set(RACES) - generic
+
+
+def test_what_fails_at_every_offset_is_no_race():
+    story = raced()
+    swept(story, lambda _: True)
+    story.rows = [
+        (*row[:4], 1, *row[5:]) if row[3] == Kind.DONE and row[4] == 0 and row[1] % 2 else row
+        for row in story.rows
+    ]
+    check, judgement = judged(story)
+    assert check.verdict is Outcome.FAIL
+    assert "in all 60 trials, from" in check.message
+    assert "it does not hang on the offset" in check.message
+    assert check.estimate is None
+    assert judgement.findings[0].reproduce.endswith("--stage pair")
+    assert check.control == "none: no trial at any offset held"

@@ -71,10 +71,10 @@ def _token(defect: str, *codes: str, n: int, least: str, count: Count = _TOKEN) 
 
 
 _TOKENS: Final = (
-    _token("alg_none_accepted", "auth.alg_none", n=32, least="0.2"),
-    _token("expired_accepted", "auth.expired", n=16, least="0.4", count=_SKEW),
-    _token("audience_ignored", "auth.audience", "auth.issuer", n=32, least="0.2"),
-    _token("key_confusion", "auth.key_confusion", n=48, least="0.15"),
+    _token("alg_none_accepted", "auth.alg_none", n=24, least="0.3"),
+    _token("expired_accepted", "auth.expired", n=12, least="0.45", count=_SKEW),
+    _token("audience_ignored", "auth.audience", "auth.issuer", n=24, least="0.3"),
+    _token("key_confusion", "auth.key_confusion", n=36, least="0.2"),
 )
 
 _LIFE: Final = (

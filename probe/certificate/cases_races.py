@@ -20,7 +20,7 @@ def faster(stage: str, low: str, high: str) -> tuple[str, ...]:
     race = f"stages.{stage}.race"
     return (
         f'{race}.range=["{low}","{high}"]',
-        f"{race}.trials=60",
+        f"{race}.trials=40",
         f"{race}.confirm=20",
         f"{race}.within=1s",
     )
@@ -44,7 +44,7 @@ def _window(
         (code,),
         Dose(
             f"{width_ms}ms",
-            "60 trials, every fourth of them within the window",
+            "40 trials, every fourth of them within the window",
             faster(stage, "0ms", f"{4 * width_ms}ms"),
         ),
         Dose(f"{least_ms}ms", f"120 trials over {range_ms} ms: P(no hit) < 0.1 %"),
@@ -74,7 +74,7 @@ _WINDOWS: Final = (
         ("race.token_reuse",),
         Dose(
             "50ms",
-            "60 trials, every fourth of them within the window",
+            "40 trials, every fourth of them within the window",
             faster("pair", "-200ms", "200ms"),
         ),
         Dose("20ms", "150 trials over 800 ms, the window on both sides: P(no hit) < 0.1 %"),
@@ -87,27 +87,30 @@ _BREAKER: Final = "stages.breaker.race"
 SOON: Final = (
     f'{_BREAKER}.range=["50ms","1s"]',
     f"{_BREAKER}.goal=20ms",
+    f"{_BREAKER}.trials=48",
+    f"{_BREAKER}.confirm=32",
     f"{_BREAKER}.actors.last.script.0.offset=1500ms",
 )
 REVOCATION: Final = (
     *faster("connects", "20ms", "1s"),
     *faster("open_sessions", "20ms", "1s"),
+    *faster("logout", "20ms", "1s"),
 )
 _STEPS: Final = (
     Case(
         "revoked_lingers",
         "revocation",
         ("race.revoked_connects", "race.revoked_stays"),
-        Dose("500ms", "60 trials in each of two stages; 100 ms are tolerated", REVOCATION),
-        Dose("250ms", "100 trials over 2.5 s in each of two stages; 100 ms are tolerated"),
+        Dose("500ms", "40 trials in each of three stages; 100 ms are tolerated", REVOCATION),
+        Dose("250ms", "100 trials over 2.5 s in each of three stages; 100 ms are tolerated"),
         Count(None, 1.0, "a hit is any connection, those that are no trial or tolerated, too"),
     ),
     Case(
         "breaker_global",
         "circuit_breaker",
         ("race.breaker",),
-        Dose("500ms", "60 users over 1 s, every other one refused", SOON),
-        Dose("200ms", "60 users over 1 s: none of their gaps is wider than 100 ms", SOON),
+        Dose("500ms", "48 users over 1 s, every other one refused", SOON),
+        Dose("200ms", "48 users over 1 s: none of their gaps is wider than 100 ms", SOON),
         Count(1.0, 1.0, "each hit is one user refused, and each of them is counted"),
     ),
     Case(

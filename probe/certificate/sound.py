@@ -87,6 +87,7 @@ SOUND: Final[tuple[Sound, ...]] = (
             *faster("subscribe", "0ms", "200ms"),
             *faster("double_run", "0ms", "200ms"),
             *faster("reconnect", "0ms", "400ms"),
+            *faster("close", "-60ms", "60ms"),
         ),
     ),
     Sound("revocation", REVOCATION),

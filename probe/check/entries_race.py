@@ -69,6 +69,11 @@ RACES: Final[Mapping[str, Entry]] = {
         _FIELD + "lost events",
         "major",
     ),
+    "race.close_loses": _race(
+        "closing one connection of a user disturbs what is being sent to the others",
+        _FIELD + "lost events",
+        "major",
+    ),
     "race.double_run": _race(
         "two runs of one thread that begin at once are told apart by a key that both share",
         _FIELD + "inconsistent ids",

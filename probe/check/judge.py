@@ -263,7 +263,9 @@ def _reproduce(history: History, resolved: Resolved, check: str, more: str) -> s
     stage = resolved.scenario.stages.get(check.partition(".")[0])
     if stage is not None and stage.anchor == "restart" and "--restarts" not in words:
         words += f" --restarts {min(REPRODUCE_TRIALS, stage.trials)}"
-    if more and "--stage" not in words:
+    if "--stage" in words:
+        more = more[more.find("--at") :] if "--at" in more and "--at" not in words else ""
+    if more:
         words += f" {more}"
     return words
 

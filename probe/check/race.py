@@ -18,7 +18,7 @@ from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import CATALOGUE, finding
 from probe.check.race_figures import figures
 from probe.check.race_trials import trials_of
-from probe.check.race_words import beside, confirmation, exposure, offset, some, told, trials
+from probe.check.race_words import apart, beside, confirmation, exposure, offset, some, told, trials
 from probe.check.verdict import Check, Outcome
 from probe.check.witness import witnesses
 from probe.check.words import duration, of, plain
@@ -87,15 +87,15 @@ def _fails(
     """The check and its findings where anything went wrong beyond what is tolerated."""
     rule = found.race
     n = len(found.of("fine", "anomaly", "unplaced"))
+    proven = fitted is not None and fitted.found and bool(found.of("fine"))
     words, estimate, interval = "", None, None
     if bad:
         words = _told(rule, found, fitted, bad)
-        if fitted is not None and fitted.localised and fitted.centre_ns is not None:
+        if proven and fitted is not None and fitted.localised and fitted.centre_ns is not None:
             centre = fitted.centre_ns
             estimate, interval = centre.value / 1e9, (centre.low / 1e9, centre.high / 1e9)
     lonely = [_lonely(view, found, name) for name in found.beside]
     message = "; ".join([*([words] if words else []), *(each for each, _ in lonely)])
-    proven = fitted is not None and fitted.found
     check = Check(
         id=f"{view.name}.race",
         stage=view.name,
@@ -138,9 +138,12 @@ def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial]) -> st
     )
     if rule.at is not None:
         return f"{what}: {_at(rule, found)}{more}"
+    offsets = [t.offset_ns for t in bad if t.offset_ns is not None]
+    if offsets and not found.of("fine"):
+        ends = f"{offset(min(offsets))} to {offset(max(offsets))}"
+        return f"{what} in all {trials(n)}, from {ends}: it does not hang on the offset"
     if fitted is None or not fitted.found or fitted.centre_ns is None:
         where = "no offset stands out from the others"
-        offsets = [t.offset_ns for t in bad if t.offset_ns is not None]
         if offsets:
             where += f"; it was seen from {offset(min(offsets))} to {offset(max(offsets))}"
         bound = exposure(fitted, *rule.range) if fitted is not None else ""
@@ -174,7 +177,8 @@ def _at(rule: Race, found: Trials) -> str:
     assert rule.at is not None
     k1, n1 = _counts(found, "confirm")
     k0, n0 = _counts(found, "control")
-    words = f"{k1} of {n1} at {offset(rule.at)}, {k0} of {n0} at {offset(rule.kept_against)}"
+    here, there = apart(rule.at, rule.kept_against)
+    words = f"{k1} of {n1} at {here}, {k0} of {n0} at {there}"
     if not k1:
         return f"not reproduced: {words}"
     sure, p_value = confirmed(k1, n1, k0, n0)
@@ -210,7 +214,8 @@ def _held(view: StageView, found: Trials, fitted: Fit | None) -> Check:
         )
     elif fitted is not None:
         bound = exposure(fitted, low, high)
-        message += f": if there is a race here, {bound}" if bound else ""
+        bound = bound or f"it lasts under {duration(_gap(rule, found))} or does not always fail"
+        message += f": if there is a race here, {bound}"
     void = _void(found)
     message += f"; {void}" if void else ""
     check = absence(
@@ -256,12 +261,17 @@ def _short(view: StageView, rule: Race, found: Trials) -> str:
 
 def _smallest(rule: Race, found: Trials) -> str:
     """The widest window that always fails and would have been missed."""
+    if rule.at is not None or not found.placed:
+        return f"a rate of {zero_bound(len(found.placed)):.2g} at these offsets (95 %)"
+    gap = duration(_gap(rule, found))
+    return f"a window of {gap} that always fails, anywhere in the range"
+
+
+def _gap(rule: Race, found: Trials) -> int:
+    """The widest stretch of the range in which there was no trial, ns."""
     low, high = rule.range
     x = np.sort(found.offsets_ns[(found.offsets_ns >= low) & (found.offsets_ns <= high)])
-    if rule.at is not None or not len(x):
-        return f"a rate of {zero_bound(len(found.placed)):.2g} at these offsets (95 %)"
-    gap = int(np.diff(np.concatenate([[low], x, [high]])).max())
-    return f"a window over {duration(gap)} that always fails, anywhere in the range"
+    return int(np.diff(np.concatenate([[low], x, [high]])).max())
 
 
 def _control(found: Trials) -> str:
@@ -323,7 +333,7 @@ def _again(view: StageView, found: Trials, fitted: Fit | None, bad: list[Trial])
     rule = found.race
     words = f"--stage {view.name}"
     offsets = [t.offset_ns for t in bad if t.offset_ns is not None]
-    if rule.at is not None or not offsets:
+    if rule.at is not None or not offsets or not found.of("fine"):
         return words
     at = float(median(offsets))
     if fitted is not None and fitted.centre_ns is not None:

@@ -24,6 +24,14 @@ def offset(ns: float) -> str:
     return f"{'+' if ns > 0 else ''}{duration(ns)}" if ns else "0 ms"
 
 
+def apart(one_ns: float, other_ns: float) -> tuple[str, str]:
+    """Two offsets with as many digits as tell them apart."""
+    name, unit = _unit(max(abs(one_ns), abs(other_ns)))
+    digits = _digits(abs(one_ns - other_ns) / unit / 2)
+    here, there = (f"{ns / unit:+.{digits}f} {name}" for ns in (one_ns, other_ns))
+    return (here, there) if here != there else (offset(one_ns), offset(other_ns))
+
+
 def told(span: Span) -> str:
     """A value as 12.3 ms (95 %: 10.1 to 13.8 ms); below zero with its sign."""
     name, unit = _unit(max(abs(span.value), span.half))
@@ -52,8 +60,8 @@ def confirmation(fit: Fit, at_ns: float, control_ns: float) -> str:
     found = fit.confirm
     if found is None:
         return "not confirmed: no fresh trials were made"
-    words = f"{found.k1} of {found.n1} at {offset(at_ns)}, "
-    words += f"{found.k0} of {found.n0} at {offset(control_ns)}"
+    here, there = apart(at_ns, control_ns)
+    words = f"{found.k1} of {found.n1} at {here}, {found.k0} of {found.n0} at {there}"
     if found.confirmed:
         return f"reproduced {words}"
     words = f"not confirmed: {words} (Fisher, one-sided: p = {found.p_value:.2g})"

@@ -14,6 +14,7 @@ The rule: the search's seed is the run's, so that the same answers lead to the s
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -28,7 +29,6 @@ from probe.stats.window import Space, Try
 from probe.stats.window_search import Search
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping, Sequence
 
     from probe.auth.identity import Identity
@@ -133,7 +133,7 @@ class RaceRun:
             told = await self._release(number, tries, identities)
             if told is None:
                 return "interrupted"
-            self._tell(policy, number, tries, told)
+            await self._tell(policy, number, tries, told)
             if self._void > race.voids_max:
                 return f"{self._void} of {self._void + self._told} trials told nothing"
         return "" if policy.next() is None else "the trials that were planned are used up"
@@ -172,7 +172,7 @@ class RaceRun:
                 self._errors.append(each.offset_ns - offsets[each.trial])
         return told
 
-    def _tell(
+    async def _tell(
         self, policy: Policy, number: int, tries: Sequence[Try], told: Sequence[Trialled]
     ) -> None:
         site, first = self._site, number * self._race.comb
@@ -187,6 +187,7 @@ class RaceRun:
             site.live.trial = self._told
             if each.told in ("fine", "anomaly"):
                 policy.tell(offset_ns, each.told == "anomaly", asked.stage)
+                await asyncio.sleep(0)  # it may think for some milliseconds
 
     async def _jitter(self, identities: Identities) -> int:
         """The jitter s in ns, told, measured, or assumed; its row says which."""

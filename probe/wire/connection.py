@@ -182,11 +182,12 @@ class Connection(asyncio.Protocol):
         """
         held = Held(last)
         held.check(data)
-        if self._frames is None or self._frames.stopped or self._asked:
-            detail = "the connection was not open, or closing"
-            held.fell(self.end or self._final or End(Outcome.CANCELLED, self.phase, detail=detail))
+        outlet = self.outlet
+        if outlet is None or self._frames is None or self._frames.stopped or self._asked:
+            late = End(Outcome.CANCELLED, self.phase, detail="not open, or closing", by="us")
+            held.fell(self.end or self._final or late)
         else:
-            held.begin(self, data)
+            held.begin(outlet, data)
         return held
 
     def frame(self, opcode: int, payload: bytes) -> bytes:

@@ -164,11 +164,12 @@ class Opening:
         self._reader = ResponseReader()
         # Only the first chunk of an answer can be told by its bytes alone.
         self._plain = not self._keep_heads and not self._facts.extensions and not self._early
-        assert self._connection.outlet is not None
+        outlet = self._connection.outlet
+        assert outlet is not None
         if self._sending is None:
-            self._sent_ns = self._connection.outlet.put(self._request)
+            self._sent_ns = outlet.put(self._request)
         else:
-            self._progress = self._sending.begin(self._connection, self._request)
+            self._progress = self._sending.begin(outlet, self._request)
         if self._early:
             early, self._early = self._early, b""
             self.read(now_ns(), early)

@@ -22,7 +22,6 @@ from probe.clock import now_ns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from probe.wire.connection import Connection
     from probe.wire.ends import End
     from probe.wire.outlet import Outlet
 
@@ -48,7 +47,7 @@ class Sending(Protocol):
     def check(self, request: bytes) -> None:
         """Whether it fits this request head. Raises ValueError."""
 
-    def begin(self, connection: Connection, request: bytes) -> Progress:
+    def begin(self, outlet: Outlet, request: bytes) -> Progress:
         """The connection stands: write what is to be written now."""
 
     def fell(self, end: End) -> None:
@@ -79,9 +78,9 @@ class Pieces:
         if any(not piece or pause < 0 for piece, pause in self.parts):
             raise ValueError("a piece has at least one byte, and a pause is not negative")
 
-    def begin(self, connection: Connection, request: bytes) -> Progress:
+    def begin(self, outlet: Outlet, request: bytes) -> Progress:
         """Write what has no pause before it; the rest follows by timers."""
-        return _Writer(self.parts, connection, len(request))
+        return _Writer(self.parts, outlet, len(request))
 
     def fell(self, end: End) -> None:
         """Nothing to tell: who dials in pieces learns of the end from `dial`."""
@@ -92,11 +91,8 @@ class _Writer:
 
     __slots__ = ("_last_ns", "_left", "_outlet", "_size", "_timer", "_written", "sent_ns")
 
-    def __init__(
-        self, parts: tuple[tuple[bytes, int], ...], connection: Connection, size: int
-    ) -> None:
-        assert connection.outlet is not None
-        self._outlet = connection.outlet
+    def __init__(self, parts: tuple[tuple[bytes, int], ...], outlet: Outlet, size: int) -> None:
+        self._outlet = outlet
         self._left = deque(parts)
         self._size = size
         self._written = 0
@@ -196,10 +192,8 @@ class Held:
         if self.last + len(self.behind) > HELD_BYTES_MAX:
             raise ValueError(f"at most {HELD_BYTES_MAX} bytes are held back, one TLS record")
 
-    def begin(self, connection: Connection, request: bytes) -> Progress:
+    def begin(self, outlet: Outlet, request: bytes) -> Progress:
         """Write all but what is held back. Raises ValueError where TLS cannot be held."""
-        outlet = connection.outlet
-        assert outlet is not None
         self._size = len(request)
         outlet.can_seal()
         outlet.occupy(self)

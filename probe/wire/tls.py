@@ -12,13 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from probe.wire.outlet import Outlet
+from typing import Any, Final, Protocol
 
 READ_BYTES: Final = 256 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024
+
+
+class Below(Protocol):
+    """The socket, as `outlet.Outlet` has it."""
+
+    transport: asyncio.Transport
+    fd: int
+    broken: OSError | None
+
+    def put(self, data: bytes) -> int:
+        """Write now."""
 
 
 class TlsLayer(asyncio.Transport, asyncio.Protocol):
@@ -42,7 +50,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
 
     def __init__(
         self,
-        below: Outlet,
+        below: Below,
         above: asyncio.Protocol,
         context: ssl.SSLContext,
         server_name: str | None,
