@@ -125,7 +125,9 @@ def start(rig, url, held, **how):
 # The upgrade, held back.
 
 
-@pytest.mark.parametrize(("last", "behind"), [(1, b""), (1, FRAME * 3), (9, FRAME)])
+@pytest.mark.parametrize(
+    ("last", "behind"), [(1, b""), (1, FRAME * 3), (9, FRAME)], ids=["byte", "burst", "more"]
+)
 def test_nothing_of_what_is_held_arrives_before_and_all_at_once_after(tmp_path, site, last, behind):
     async def body(rig):
         server = Records()
