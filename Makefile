@@ -48,7 +48,7 @@ selftest: $(VENV)/.run ## every defect of the lab once, and the healthy lab: is 
 	@$(RUN) selftest $(ARGS)
 
 # A page that tells of misses (exit 1, 3) is as good as any; only one cut short is not copied.
-certificate: $(VENV)/.run ## the same ten times and at the least, into docs/certificate.md (an hour)
+certificate: $(VENV)/.run ## the same ten times and at the least, into docs/certificate.md (three hours)
 	@$(RUN) selftest --full $(ARGS); code=$$?; \
 	  case $$code in 0|1|3) cp results/certificate/certificate.md docs/certificate.md ;; esac; \
 	  exit $$code

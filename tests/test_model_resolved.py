@@ -153,7 +153,12 @@ def test_of_the_target_only_facts_are_kept():
     assert Resolved.from_toml(text, "f") == stored
     assert facts["endpoints"] == {"a": "wss://h.example:8443/ws?key=…&b=…"}
     assert facts["services"] == {"b": "https://h.example/health"}
-    assert facts["safety"] == {"may_load": True, "clients_max": 5, "rate_max": "1.5/s"}
+    assert facts["safety"] == {
+        "may_load": True,
+        "clients_max": 5,
+        "rate_max": "1.5/s",
+        "bad_tokens": True,
+    }
     assert facts["auth"] == {"source": "env"}
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.servers import Server, deaf, echo, until
 
+pytestmark = pytest.mark.alone
+
 LONG = """
 [stages.load]
 patience = "5s"

@@ -208,6 +208,15 @@ def test_the_posterior_is_bayes_theorem():
     assert grid.joint() == pytest.approx(weights.T / weights.sum(), abs=1e-9)
 
 
+def test_an_interval_is_never_finer_than_its_grid():
+    box = Box(-200 * MS, 440 * MS, 400 * MS, 1040 * MS)  # cells of 16 ms
+    x, hit, _ = rows_of(WIDE, window(392, 200), 4000)
+    order = np.argsort(x)
+    grid = filled(WIDE, box, Pairs.of(WIDE), Rows(x[order].astype(float), hit[order]))
+    assert grid.mass()[0].max() > 0.9
+    assert window_fit.central(grid).half >= 8 * MS
+
+
 def test_many_hits_and_misses_overflow_nothing():
     grid = Grid(coarse(WIDE), Pairs.of(WIDE))
     for _ in range(400):

@@ -85,6 +85,7 @@ _LIFE: Final = (
         Dose("1", "40 refreshes with a good token, every one of them hit"),
         Dose("0.2", "0.2 of 40 refreshes with a good token: P(no hit) < 0.1 %"),
         Count(None, 1.0, "each hit is one refresh; one with a bad token may end the session"),
+        stage="life",
     ),
     Case(
         "expiry_ignored",
@@ -93,6 +94,7 @@ _LIFE: Final = (
         Dose("1", "20 sessions whose token expires, every one of them hit"),
         Dose("0.3", "0.3 of 20 sessions whose token expires: P(no hit) < 0.1 %"),
         Count(1.0, 1.0, "each hit is one session, and each session is counted"),
+        stage="life",
     ),
 )
 

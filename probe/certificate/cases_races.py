@@ -112,6 +112,7 @@ _STEPS: Final = (
         Dose("500ms", "48 users over 1 s, every other one refused", SOON),
         Dose("200ms", "48 users over 1 s: none of their gaps is wider than 100 ms", SOON),
         Count(1.0, 1.0, "each hit is one user refused, and each of them is counted"),
+        stage="breaker",
     ),
     Case(
         "breaker_sticks",
@@ -120,8 +121,8 @@ _STEPS: Final = (
         Dose("1", "a switch; 3 releases", SOON),
         None,
         Count(None, 1.0, "each refusal is a hit, and the last one of each release is counted"),
-        (),
-        ("race.breaker",),
+        beside=("race.breaker",),
+        stage="breaker",
     ),
 )
 

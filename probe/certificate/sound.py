@@ -53,6 +53,7 @@ SOUND: Final[tuple[Sound, ...]] = (
     Sound("broadcast"),
     Sound("modes", ("stages.side_by_side.populations.users.shape.lasts=2s",)),
     Sound("rate_limit"),
+    Sound("rate_edges"),
     Sound("backpressure", (*SQUEEZE, f"{READERS}.shape.clients=3")),
     Sound(
         "soak",
@@ -79,7 +80,14 @@ SOUND: Final[tuple[Sound, ...]] = (
             *TAIL,
         ),
     ),
-    Sound("token_reuse", faster("pair", "-200ms", "200ms")),
+    Sound(
+        "token_reuse",
+        (
+            *faster("pair", "-200ms", "200ms"),
+            "stages.five.race.trials=20",
+            "stages.five.race.confirm=10",
+        ),
+    ),
     Sound(
         "session_races",
         (
@@ -87,9 +95,11 @@ SOUND: Final[tuple[Sound, ...]] = (
             *faster("subscribe", "0ms", "200ms"),
             *faster("double_run", "0ms", "200ms"),
             *faster("reconnect", "0ms", "400ms"),
+            *faster("overlap", "-60ms", "60ms"),
             *faster("close", "-60ms", "60ms"),
+            "stages.overlap.race.trials=40",
         ),
     ),
     Sound("revocation", REVOCATION),
-    Sound("circuit_breaker", SOON),
+    Sound("circuit_breaker", (*SOON, 'stages.herd.race.range=["1500ms","1502ms"]')),
 )

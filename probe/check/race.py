@@ -16,6 +16,7 @@ import numpy as np
 
 from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import CATALOGUE, finding
+from probe.check.race_acting import at_the_service, between
 from probe.check.race_figures import figures
 from probe.check.race_trials import trials_of
 from probe.check.race_words import apart, beside, confirmation, exposure, offset, some, told, trials
@@ -29,6 +30,7 @@ from probe.stats.window import Space
 from probe.stats.window_fit import fit
 
 if TYPE_CHECKING:
+    from probe.check.race_acting import Between
     from probe.check.race_trials import Trial, Trials
     from probe.check.verdict import Finding
     from probe.check.view import StageView
@@ -48,8 +50,10 @@ def race(view: StageView) -> Part:
     if rule is None:
         return part
     found = trials_of(view, rule)
-    fitted = _fit(view, rule, found)
-    part.summary["races"] = {view.name: figures(view, found, fitted)}
+    statistics = _fit(view, rule, found)
+    acting = between(view, found)
+    part.summary["races"] = {view.name: figures(view, found, statistics, acting)}
+    fitted = None if statistics is None else at_the_service(statistics, acting)
     if not view.stage.expect.race:
         return part
     bad = [trial for trial in found.of("anomaly", "unplaced") if not found.tolerated(trial)]
@@ -57,7 +61,7 @@ def race(view: StageView) -> Part:
         why = view.why or _void(found) or _NOTHING
         part.checks.append(unmeasured(view, "race", "witness", why))
     elif bad or found.beside:
-        _fails(view, part, found, fitted, bad)
+        _fails(view, part, found, fitted, bad, acting)
     else:
         part.checks.append(_held(view, found, fitted))
     return part
@@ -82,15 +86,16 @@ def _void(found: Trials) -> str:
 
 
 def _fails(
-    view: StageView, part: Part, found: Trials, fitted: Fit | None, bad: list[Trial]
-) -> None:
+    view: StageView, part: Part, found: Trials, fitted: Fit | None, bad: list[Trial],
+    acting: Between,
+) -> None:  # fmt: skip
     """The check and its findings where anything went wrong beyond what is tolerated."""
     rule = found.race
     n = len(found.of("fine", "anomaly", "unplaced"))
     proven = fitted is not None and fitted.found and bool(found.of("fine"))
     words, estimate, interval = "", None, None
     if bad:
-        words = _told(rule, found, fitted, bad)
+        words = _told(rule, found, fitted, bad, acting)
         if proven and fitted is not None and fitted.localised and fitted.centre_ns is not None:
             centre = fitted.centre_ns
             estimate, interval = centre.value / 1e9, (centre.low / 1e9, centre.high / 1e9)
@@ -128,7 +133,7 @@ def _code(name: str | None, rule: Race) -> str:
     return code if code in CATALOGUE else f"race.{rule.shape}"
 
 
-def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial]) -> str:
+def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial], acting: Between) -> str:
     """What went wrong, and where, in one sentence."""
     n = len(found.of("fine", "anomaly", "unplaced"))
     what = f"{some(rule.noun)} {rule.anomaly}"
@@ -157,10 +162,10 @@ def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial]) -> st
         head = f"{some(rule.noun)} {beside(fitted.centre_ns, rule.against)} {rule.anomaly}"
     if not fitted.localised:
         bound = exposure(fitted, *rule.range)
-        tail = f"; {bound}" if bound else ""
+        tail = f"; {acting.words()}" + (f"; {bound}" if bound else "")
         return f"{head}, seen in {of(len(bad), n, 'trial')}; not localised any closer{tail}{more}"
     sure = confirmation(fitted, *_tried_at(found, fitted))
-    return f"{head}: {sure}{_width(rule, fitted)}{more}"
+    return f"{head}: {sure}{_width(rule, fitted)}; {acting.words()}{more}"
 
 
 def _width(rule: Race, fitted: Fit) -> str:
@@ -169,7 +174,7 @@ def _width(rule: Race, fitted: Fit) -> str:
     if fitted.width_ns is not None:
         return f"; the window is {told(fitted.width_ns)} wide"
     bound = exposure(fitted, *rule.range)
-    return f"; how wide the window is does not show above the jitter, {bound}"
+    return f"; how wide the window is does not show above the jitter and the time to act, {bound}"
 
 
 def _at(rule: Race, found: Trials) -> str:

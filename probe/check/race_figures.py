@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.check.race_acting import acting_figures, at_the_service
 from probe.check.race_trials import in_time
 from probe.check.rows import of_stage
 from probe.check.words import seconds
@@ -19,6 +20,7 @@ from probe.stats.rates import clopper_pearson
 from probe.stats.window_curve import curve
 
 if TYPE_CHECKING:
+    from probe.check.race_acting import Between
     from probe.check.race_trials import Trials
     from probe.check.view import StageView
     from probe.stats.window import Fit, Span
@@ -29,7 +31,7 @@ _BY: Final = {0: "told by the scenario", 1: "measured", 2: "assumed: no pings we
 _TOGETHER: Final = 2
 
 
-def figures(view: StageView, found: Trials, fitted: Fit | None) -> dict[str, Any]:
+def figures(view: StageView, found: Trials, fitted: Fit | None, acting: Between) -> dict[str, Any]:
     """The race as data; times in seconds."""
     race = found.race
     out: dict[str, Any] = {
@@ -50,7 +52,7 @@ def figures(view: StageView, found: Trials, fitted: Fit | None) -> dict[str, Any
     else:
         out["curve"] = _curve(found)
     if fitted is not None:
-        out |= _fitted(fitted)
+        out |= _fitted(at_the_service(fitted, acting)) | acting_figures(fitted, acting)
         out["tried"] = _tried(found)
     return out
 

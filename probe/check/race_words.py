@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _UNITS: Final = (("s", 1e9), ("ms", 1e6), ("us", 1e3))
 _DIGITS_MAX: Final = 6
+_HAIR: Final = 1e-6  # what a binary fraction may lie beside a decimal one
 _FEW: Final = 3  # an interval whose first digit is below that is told with one digit more
 
 
@@ -33,11 +34,23 @@ def apart(one_ns: float, other_ns: float) -> tuple[str, str]:
 
 
 def told(span: Span) -> str:
-    """A value as 12.3 ms (95 %: 10.1 to 13.8 ms); below zero with its sign."""
+    """A value as 12.3 ms (95 %: 10.1 to 13.8 ms); below zero with its sign.
+
+    An interval is rounded outwards: the last digit is not to cut off what it holds.
+    """
     name, unit = _unit(max(abs(span.value), span.half))
     digits = _digits(span.half / unit)
-    value, low, high = (f"{each / unit:.{digits}f}" for each in (span.value, span.low, span.high))
+    ten = 10.0**digits
+    value = f"{span.value / unit:.{digits}f}"
+    low = f"{math.floor(span.low / unit * ten + _HAIR) / ten:.{digits}f}"
+    high = f"{math.ceil(span.high / unit * ten - _HAIR) / ten:.{digits}f}"
     return f"{value} {name} (95 %: {low} to {high} {name})"
+
+
+def took(ns: float) -> str:
+    """A time that something took, in two digits."""
+    name, unit = _unit(abs(ns))
+    return f"{float(f'{ns / unit:.2g}'):g} {name}"
 
 
 def beside(span: Span, since: str) -> str:

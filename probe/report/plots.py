@@ -183,7 +183,9 @@ def _axes(plot: Plot) -> list[str]:
         out.append(_label(_LEFT - 8, y + 4, f"{rate * 100:g} %", anchor="end"))
         at_s = plot.from_s + rate * (plot.to_s - plot.from_s)
         words = figures.duration(round(at_s, 9))
-        out.append(_label(_x(plot, at_s), _HEIGHT - _BOTTOM + 18, words, anchor="middle"))
+        anchor = "middle" if k < _TICKS - 1 else "end"  # there is no room beyond the last one
+        x = _x(plot, at_s) + (_RIGHT if anchor == "end" else 0)
+        out.append(_label(x, _HEIGHT - _BOTTOM + 18, words, anchor=anchor))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     return [*out, _label(middle, _HEIGHT - 10, plot.axis, anchor="middle")]
 

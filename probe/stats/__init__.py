@@ -11,6 +11,9 @@ the number of samples it would take, never a guess.
     series      autocorrelation, and the block bootstrap where it is too high
     success     success as a function of time
     switch      when a state switched, from observations that each took a while
+    window      race windows and steps: what is looked for, and what is known of it
+                (`window_search` chooses offsets, `window_fit` says what was seen)
+    trials      few trials against few: exposure, confirmation, jitter
 
 Intervals that are shown are two-sided 95 %; the bounds of gates are one-sided 95 %.
 """

@@ -121,10 +121,15 @@ def centre_of(grid: Grid, space: Space) -> Span:
 
 
 def central(grid: Grid) -> Span:
-    """The posterior's own 95 % of the centre, ns."""
+    """The posterior's own 95 % of the centre, ns; never finer than the grid."""
     mass, _ = grid.mass()
-    low, middle, high = quantiles(grid.cells.centre, mass, (0.025, 0.5, 0.975))
-    return Span(middle, low, high)
+    return _resolved(grid.cells.centre, mass, float(mass @ grid.cells.pitch))
+
+
+def _resolved(values: NDArray[np.float64], mass: NDArray[np.float64], pitch: float) -> Span:
+    """Median and 95 % interval of values that each stand for all within `pitch`."""
+    low, middle, high = quantiles(values, mass, (0.025, 0.5, 0.975))
+    return Span(middle, min(low, middle - pitch), max(high, middle + pitch))
 
 
 def quantiles(
@@ -229,8 +234,8 @@ def _spread(
 
 def _width(grid: Grid) -> Span:
     mass, _ = grid.mass()
-    low, middle, high = quantiles(grid.cells.b - grid.cells.a, mass, (0.025, 0.5, 0.975))
-    return Span(middle, low, high)
+    # A width is off by as much as both edges together, a centre by half of that.
+    return _resolved(grid.cells.b - grid.cells.a, mass, 2 * float(mass @ grid.cells.pitch))
 
 
 def _density(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

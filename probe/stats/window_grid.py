@@ -79,12 +79,16 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Windows from `a` to `b`, their edges smeared by `smear_a`, `smear_b`; ns, float[m]."""
+    """Windows from `a` to `b`, their edges smeared by `smear_a`, `smear_b`; ns, float[m].
+
+    `pitch` is how far from a cell's centre the centres lie that it stands for.
+    """
 
     a: NDArray[np.float64]
     b: NDArray[np.float64]
     smear_a: NDArray[np.float64]
     smear_b: NDArray[np.float64]
+    pitch: NDArray[np.float64]
     prior: NDArray[np.float64]
 
     @property
@@ -193,8 +197,9 @@ def coarse(space: Space) -> Cells:
         edges, step = _middles(space.lo_ns, space.hi_ns, TEMPLATES)
         smear = np.full(len(edges), np.hypot(space.jitter_ns, step / 2))
         prior = np.full(len(edges), 1 / len(edges))
-        return Cells(edges, np.full(len(edges), np.inf), smear, smear, prior)
-    a, b, smears, priors = [], [], [], []
+        pitch = np.full(len(edges), step / 2)
+        return Cells(edges, np.full(len(edges), np.inf), smear, smear, pitch, prior)
+    a, b, smears, pitches, priors = [], [], [], [], []
     for doubling in range(DOUBLINGS):
         width = space.range_ns / TEMPLATES * 2.0**doubling
         count = max(1, round(space.range_ns / width * STEPS_PER_WIDTH))
@@ -202,9 +207,17 @@ def coarse(space: Space) -> Cells:
         a.append(centres - width / 2)
         b.append(centres + width / 2)
         smears.append(np.full(count, np.hypot(space.jitter_ns, step / 2)))
+        pitches.append(np.full(count, step / 2))
         priors.append(np.full(count, 1 / DOUBLINGS / count))
     smear = np.concatenate(smears)
-    return Cells(np.concatenate(a), np.concatenate(b), smear, smear, np.concatenate(priors))
+    return Cells(
+        np.concatenate(a),
+        np.concatenate(b),
+        smear,
+        smear,
+        np.concatenate(pitches),
+        np.concatenate(priors),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +235,8 @@ class Box:
             a, step_a = _middles(self.a_low, self.a_high, STEP_CELLS)
             smear = np.full(len(a), np.hypot(space.jitter_ns, step_a / np.sqrt(12)))
             prior = np.full(len(a), step_a / space.range_ns)
-            return Cells(a, np.full(len(a), np.inf), smear, smear, prior)
+            pitch = np.full(len(a), step_a / 2)
+            return Cells(a, np.full(len(a), np.inf), smear, smear, pitch, prior)
         axis_a, step_a = _middles(self.a_low, self.a_high, AXIS)
         axis_b, step_b = _middles(self.b_low, self.b_high, AXIS)
         a, b = np.repeat(axis_a, AXIS), np.tile(axis_b, AXIS)
@@ -236,6 +250,7 @@ class Box:
             b,
             np.full(len(a), np.hypot(space.jitter_ns, step_a / np.sqrt(12))),
             np.full(len(a), np.hypot(space.jitter_ns, step_b / np.sqrt(12))),
+            np.full(len(a), (step_a + step_b) / 4),
             prior,
         )
 
