@@ -53,7 +53,6 @@ SOUND: Final[tuple[Sound, ...]] = (
     Sound("broadcast"),
     Sound("modes", ("stages.side_by_side.populations.users.shape.lasts=2s",)),
     Sound("rate_limit"),
-    Sound("rate_edges"),
     Sound("backpressure", (*SQUEEZE, f"{READERS}.shape.clients=3")),
     Sound(
         "soak",
