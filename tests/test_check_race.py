@@ -9,6 +9,7 @@ import pytest
 
 from probe.check.entries_race import RACES
 from probe.check.judge import judge
+from probe.check.race_figures import POINTS_MAX, thinned
 from probe.check.verdict import Outcome
 from probe.history.records import Kind, Odd, Sought, Trial
 from tests.histories import Story, ns
@@ -362,3 +363,12 @@ def test_what_fails_at_every_offset_is_no_race():
     assert check.estimate is None
     assert judgement.findings[0].reproduce.endswith("--stage pair")
     assert check.control == "none: no trial at any offset held"
+
+
+@pytest.mark.parametrize("place", range(500, 514))
+def test_a_posterior_that_is_one_narrow_peak_keeps_it_when_it_is_thinned(place):
+    grid, density = np.linspace(0, 1e9, 1009), np.zeros(1009)
+    density[place] = 3.0
+    shown = thinned(grid, density)
+    assert len(shown) <= POINTS_MAX
+    assert [each["relative"] for each in shown if each["relative"]] == [1.0]

@@ -20,6 +20,8 @@ from probe.stats.rates import clopper_pearson
 from probe.stats.window_curve import curve
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from probe.check.race_acting import Between
     from probe.check.race_trials import Trials
     from probe.check.view import StageView
@@ -86,15 +88,21 @@ def _fitted(fitted: Fit) -> dict[str, Any]:
             "p_value": sure.p_value, "confirmed": sure.confirmed,
             "rate": _rate(sure.k1, sure.n1), "control_rate": _rate(sure.k0, sure.n0),
         }  # fmt: skip
-    grid, density = fitted.grid_ns, fitted.density
-    if len(grid):
-        step = max(1, -(-len(grid) // POINTS_MAX))
-        top = float(density.max()) or 1.0
-        out["posterior"] = [
-            {"at_s": round(float(x) / 1e9, 9), "relative": round(float(y) / top, 4)}
-            for x, y in zip(grid[::step], density[::step], strict=True)
-        ]
+    if len(fitted.grid_ns):
+        out["posterior"] = thinned(fitted.grid_ns, fitted.density)
     return out
+
+
+def thinned(grid_ns: NDArray[np.float64], density: NDArray[np.float64]) -> list[dict[str, float]]:
+    """A posterior of at most `POINTS_MAX` points, relative to its peak."""
+    step = max(1, -(-len(grid_ns) // POINTS_MAX))
+    # The densest point of each stretch, so that a narrow peak is never stepped over.
+    shown = [k + int(density[k : k + step].argmax()) for k in range(0, len(grid_ns), step)]
+    top = float(density.max()) or 1.0
+    return [
+        {"at_s": round(float(x) / 1e9, 9), "relative": round(float(y) / top, 4)}
+        for x, y in zip(grid_ns[shown], density[shown], strict=True)
+    ]
 
 
 def _rate(k: int, n: int) -> list[float]:
