@@ -199,6 +199,19 @@ def test_a_step_is_told_up_to_its_edge():
     assert "--at +10" in again  # well on the side where it goes wrong
 
 
+def test_a_step_that_is_a_window_says_what_held_on_its_side():
+    story = raced(shape="step", finding=None)
+    n = swept(story, lambda offset: 120 < offset < 210)
+    for offset in np.linspace(195, 225, 40):
+        trial(story, n, float(offset), bool(offset < 210), why=Sought.LOCALISE)
+        n += 1
+    check, _ = judged(story)
+    assert re.search(r"until 2.* \(but \d+ of \d+ trials.* on that side held, from", check.message)
+    clean = raced(shape="step", finding=None)
+    swept(clean, lambda offset: offset < 210)
+    assert "on that side" not in judged(clean)[0].message
+
+
 def test_what_is_tolerated_passes_with_its_numbers_and_beyond_it_fails():
     for limit, verdict in (("250ms", Outcome.PASS), ("150ms", Outcome.FAIL)):
         story = raced(shape="step", tolerated=limit)

@@ -157,7 +157,7 @@ def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial], actin
     if rule.shape == "step":
         centre = f"{told(fitted.centre_ns)} after {rule.against}"
         head = f"{what} {'from' if fitted.rising else 'until'} {centre}"
-        head += " on" if fitted.rising else ""
+        head += f"{' on' if fitted.rising else ''}{_held_there(found, fitted)}"
     else:
         head = f"{some(rule.noun)} {beside(fitted.centre_ns, rule.against)} {rule.anomaly}"
     if not fitted.localised:
@@ -166,6 +166,23 @@ def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial], actin
         return f"{head}, seen in {of(len(bad), n, 'trial')}; not localised any closer{tail}{more}"
     sure = confirmation(fitted, *_tried_at(found, fitted))
     return f"{head}: {sure}{_width(rule, fitted)}; {acting.words()}{more}"
+
+
+def _held_there(found: Trials, fitted: Fit) -> str:
+    """Trials that held on the side of a step where it goes wrong: it may be a window."""
+    assert fitted.centre_ns is not None
+    low, high, rising = fitted.centre_ns.low, fitted.centre_ns.high, fitted.rising
+    there = [
+        (trial.offset_ns, trial.told)
+        for trial in found.placed
+        if trial.offset_ns is not None
+        and (trial.offset_ns > high if rising else trial.offset_ns < low)
+    ]
+    held = [at for at, fate in there if fate == "fine"]
+    if not held:
+        return ""
+    ends = f"from {offset(min(held))} to {offset(max(held))}"
+    return f" (but {of(len(held), len(there), 'trial')} on that side held, {ends})"
 
 
 def _width(rule: Race, fitted: Fit) -> str:
