@@ -16,7 +16,7 @@ import numpy as np
 
 from probe.check.bound import Part, unmeasured
 from probe.check.catalogue import finding
-from probe.check.shown import unmade
+from probe.check.shown import Unmade, unmade, untried
 from probe.check.verdict import Check, Outcome
 from probe.check.view import accepted, good, labels
 from probe.check.witness import witnesses
@@ -27,7 +27,6 @@ from probe.model.matrix import CONTROL, CONTROL_AFTER, token_rows
 
 if TYPE_CHECKING:
     from probe.check.entry import Severity
-    from probe.check.shown import Unmade
     from probe.check.verdict import Finding
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
@@ -133,7 +132,7 @@ def _control(view: StageView, part: Part, present: str) -> frozenset[int]:
     if len(turned):
         verdict = Outcome.FAIL
         words = f"{of(len(turned), len(rows), 'good token')} shown as {present} did not get in"
-        part.findings.append(_made(view, "auth.rejected_good", what, turned, words))
+        part.findings.append(witnessed(view, "auth.rejected_good", what, turned, words))
     part.checks.append(
         Check(f"{view.name}.{what}", view.name, True, verdict, "witness", len(rows), message)
     )
@@ -154,11 +153,10 @@ def _row(
     what, wanted = _id(present, case.name), expected(case, dialect)
     required = wanted != "informational"
     rows = _of(view, present, case.name)
-    why = lacking(case, dialect.present[present], dialect) or _unmade(
-        view, present, case.name, reasons
-    )
+    lacks = lacking(case, dialect.present[present], dialect)
+    why = Unmade(lacks, forbidden=False) if lacks else _unmade(view, present, case.name, reasons)
     if why is not None and not len(rows):
-        part.checks.append(_untried(view, what, why, required=required))
+        part.checks.append(untried(view, what, why, required=required))
         return []
     if not len(rows):
         none = unmeasured(view, what, "witness", "nobody showed it", required=required)
@@ -251,7 +249,7 @@ def _folded(view: StageView, told: list[_Told]) -> list[Finding]:
         which = "; ".join(f"{title} (as {', '.join(names)})" for title, names in shows.items())
         words = f"{of(len(rows), sum(each.n for each in mine), 'attempt')} {mine[0].words}"
         words += _how_far(view, rows) if mine[0].words == _INSIDE else ""
-        made = _made(view, code, mine[0].what, rows, f"{words}: {which}")
+        made = witnessed(view, code, mine[0].what, rows, f"{words}: {which}")
         out.append(replace(made, severity=mine[0].severity or made.severity))
     return out
 
@@ -265,18 +263,6 @@ def _how_far(view: StageView, rows: Rows) -> str:
     ready, served = int((rows["ready"] > 0).sum()), int((rows["served"] > 0).sum())
     became = "became ready" if view.resolved.dialect.ready.event else "stayed open"
     return f" ({ready:,} {became}, {served:,} got events of a run)"
-
-
-def _untried(view: StageView, what: str, why: str | Unmade, *, required: bool) -> Check:
-    """A row that nobody tried: left open where the target forbids it, skipped where it is not."""
-    if isinstance(why, str):
-        words, forbidden = why, False
-    else:
-        words, forbidden = why.why, why.forbidden
-    verdict = Outcome.INCONCLUSIVE if forbidden else Outcome.SKIPPED
-    message = words if forbidden else f"skipped: {words}"
-    needed = required and forbidden
-    return Check(f"{view.name}.{what}", view.name, needed, verdict, "witness", 0, message)
 
 
 def _unmade(view: StageView, present: str, case: str, reasons: dict[int, Unmade]) -> Unmade | None:
@@ -302,6 +288,16 @@ def _between(values: Any, ends: tuple[int, int]) -> Mask:
     return np.asarray((values >= ends[0]) & (values <= ends[1]))
 
 
-def _made(view: StageView, code: str, what: str, rows: Rows, words: str) -> Finding:
-    cases = witnesses(view, rows)
-    return finding(code, f"{view.name}.{what}", len(rows), words, witness=cases)
+def witnessed(
+    view: StageView,
+    code: str,
+    what: str,
+    rows: Rows,
+    words: str,
+    worst: Any = None,
+    *,
+    count: int = 0,
+) -> Finding:
+    """A finding of the check `what` with these attempts as its cases; `count`: if others count."""
+    cases = witnesses(view, rows, worst) if len(rows) else ()
+    return finding(code, f"{view.name}.{what}", count or len(rows), words, witness=cases)

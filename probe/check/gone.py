@@ -18,7 +18,15 @@ import numpy as np
 
 from probe.check.bound import Part
 from probe.check.catalogue import finding
-from probe.check.rows import BREACH, Ints, among, connection, lost_unasked, of_stage, place
+from probe.check.rows import (
+    BREACH,
+    Ints,
+    connection,
+    lost_unasked,
+    of_stage,
+    place,
+    places_of,
+)
 from probe.check.verdict import Check, Outcome
 from probe.check.view import decided, gone_at, good, labels
 from probe.check.witness import witnesses
@@ -177,8 +185,7 @@ def _owed(view: StageView, mute: Rows, alive: int) -> Mask:
 
 
 def _received(view: StageView) -> Ints:
-    rows, places = view.history.rows, view.history.places(Kind.GOT, Kind.PONG)
-    t = rows["t"][places[among(rows["session"][places], view.sessions["session"])]]
+    t = view.history.rows["t"][places_of(view, Kind.GOT, Kind.PONG)]
     return np.asarray([t.max()] if len(t) else [], dtype=np.int64)
 
 

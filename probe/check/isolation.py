@@ -18,7 +18,7 @@ from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
 from probe.check.delivery.receipts import identities
 from probe.check.lines import type_words
-from probe.check.rows import among
+from probe.check.rows import places_of
 from probe.check.witness import message_witness, run_witness
 from probe.check.words import at_most, counted, of, were
 from probe.history.records import Kind, identity_mark
@@ -39,8 +39,7 @@ def isolation(view: StageView) -> Part:
     """`<stage>.isolation`."""
     part = Part()
     wanted = view.stage.expect.isolation
-    every, places = view.history.rows, view.history.places(Kind.GOT)
-    places = places[among(every["session"][places], view.sessions["session"])]
+    every, places = view.history.rows, places_of(view, Kind.GOT)
     runs = every["b"][places]
     cases, marks = _foreign(
         view, every[places[(runs >= 0) & (runs >> 32 != every["session"][places])]]

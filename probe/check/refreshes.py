@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from probe.check.catalogue import finding
+from probe.check.authentication import witnessed
 from probe.check.rows import UNASKED, of_stage
 from probe.check.view import gone_at
-from probe.check.witness import witnesses
 from probe.check.words import of
 from probe.history.records import Kind, Put
 from probe.model.bad_tokens import FRESH, TOKEN_CASES
@@ -72,9 +71,7 @@ def refreshes(
     for code, places in sorted(seen.places.items()):
         rows = attempts[np.array(places)]
         words = f"{of(len(places), seen.total, 'new token')} {_WORDS[code]}"
-        cases = witnesses(view, rows)
-        check = f"{view.name}.{what}"
-        out.append(finding(code, check, len(places), words, witness=cases))
+        out.append(witnessed(view, code, what, rows, words))
     return out
 
 

@@ -26,9 +26,14 @@ UNASKED: Final = (Ended.CLOSED, Ended.RESET, Ended.EOF, *BREACH)
 
 def of_stage(view: StageView, *kinds: Kind) -> Rows:
     """The stage's rows of some kinds, in the order of writing."""
-    rows = view.history.of(*kinds)
-    mine: Rows = rows[among(rows["session"], view.sessions["session"])]
-    return mine
+    rows: Rows = view.history.rows[places_of(view, *kinds)]
+    return rows
+
+
+def places_of(view: StageView, *kinds: Kind) -> NDArray[np.int32]:
+    """Where they stand among all rows: of 10^7 rows only the columns that are needed are read."""
+    places = view.history.places(*kinds)
+    return places[among(view.history.rows["session"][places], view.sessions["session"])]
 
 
 def among(values: NDArray[np.integer], chosen: NDArray[np.integer]) -> Mask:

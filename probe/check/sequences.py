@@ -10,20 +10,18 @@ that does not come to its end is told and fails nobody.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.authentication import fates
+from probe.check.authentication import fates, witnessed
 from probe.check.bound import Part, absence, unmeasured
-from probe.check.catalogue import finding
 from probe.check.refreshes import refreshes
 from probe.check.rows import Ints, among, connection, of_stage, place
 from probe.check.sequence import LATEST, Sequence
-from probe.check.shown import shown, unmade
+from probe.check.shown import shown, unmade, untried
 from probe.check.verdict import Check, Outcome
 from probe.check.view import accepted, gone_at
-from probe.check.witness import witnesses
 from probe.check.words import duration, escaped, of, were
 from probe.history.records import Kind
 from probe.model.bad_tokens import TOKEN_CASES
@@ -67,17 +65,19 @@ def _judge(part: Part, sequence: Sequence, reasons: dict[int, Unmade], *, contro
     every = sequence.sessions
     tried = every[[int(k) not in reasons for k in every["session"]]]
     if not len(tried):
-        part.checks.append(_untried(view, what, every, reasons))
+        none = unmeasured(view, what, "witness", "no client was launched")
+        why = reasons[int(every["session"][0])] if len(every) else None
+        part.checks.append(none if why is None else untried(view, what, why))
         return
-    witnessed = [*_bad(sequence, what), *_second_user(sequence, what), *_expired(sequence, what)]
-    witnessed += refreshes(view, what, sequence.attempts, sequence.tokens)
-    witnessed += _turned_away(sequence, what, tried)
-    told = [] if witnessed else _odd_end(sequence, what, tried)
-    part.findings += witnessed + told
-    failing = [each for each in witnessed + told if each.severity != "info"]
+    seen = [*_bad(sequence, what), *_second_user(sequence, what), *_expired(sequence, what)]
+    seen += refreshes(view, what, sequence.attempts, sequence.tokens)
+    seen += _turned_away(sequence, what, tried)
+    told = [] if seen else _odd_end(sequence, what, tried)
+    part.findings += seen + told
+    failing = [each for each in seen + told if each.severity != "info"]
     done = int((tried["outcome"] == _COMPLETE).sum())
     message = f"{of(done, len(tried), 'client')} came to the end of this sequence"
-    message += "".join(f"; {each.message}" for each in witnessed + told)
+    message += "".join(f"; {each.message}" for each in seen + told)
     bad = min(max((each.count for each in failing), default=0), len(tried))
     made = absence(
         view, what, message, "client", bad=bad, n=len(tried),
@@ -104,15 +104,6 @@ def _left_open(check: Check, tried: Rows, outside: int, *, control: bool) -> Che
     return replace(check, verdict=Outcome.INCONCLUSIVE, message=check.message + words)
 
 
-def _untried(view: StageView, what: str, rows: Rows, reasons: dict[int, Unmade]) -> Check:
-    if not len(rows):
-        return unmeasured(view, what, "witness", "no client was launched")
-    why = reasons[int(rows["session"][0])]
-    verdict = Outcome.INCONCLUSIVE if why.forbidden else Outcome.SKIPPED
-    message = why.why if why.forbidden else f"skipped: {why.why}"
-    return Check(f"{view.name}.{what}", view.name, why.forbidden, verdict, "witness", 0, message)
-
-
 # Witnesses.
 
 
@@ -129,11 +120,11 @@ def _bad(sequence: Sequence, what: str) -> list[Finding]:
         early = rows[served]
         code = "auth.early_frame_served_to_bad" if sequence.early else _code(sequence, early)
         words = f"{of(len(early), len(rows), 'connection')} with a bad token got events of a run"
-        out.append(_made(view, code, what, early, words))
+        out.append(witnessed(view, code, what, early, words))
     inside = rows[ready & ~served]
     if len(inside):
         words = f"{of(len(inside), len(rows), 'connection')} with a bad token became ready"
-        out.append(_made(view, _code(sequence, inside), what, inside, words))
+        out.append(witnessed(view, _code(sequence, inside), what, inside, words))
     return out
 
 
@@ -182,7 +173,7 @@ def _second_user(sequence: Sequence, what: str) -> list[Finding]:
         f"{of(len(hit), len(rows), 'connection')} got messages for another user, whose token was "
         "shown on it after it was ready"
     )
-    return [_made(view, "auth.second_user", what, hit, words)]
+    return [witnessed(view, "auth.second_user", what, hit, words)]
 
 
 def _expired(sequence: Sequence, what: str) -> list[Finding]:
@@ -205,7 +196,7 @@ def _expired(sequence: Sequence, what: str) -> list[Finding]:
         f"the longest for {longest} or more"
     )
     limit = f"; promised: {duration(promised)}" if promised is not None else "; nothing is promised"
-    made = _made(view, "auth.expiry_ignored", what, some, words + limit, over[late])
+    made = witnessed(view, "auth.expiry_ignored", what, some, words + limit, over[late])
     return [made if promised is not None else replace(made, severity="info")]
 
 
@@ -247,7 +238,7 @@ def _turned_away(sequence: Sequence, what: str, tried: Rows) -> list[Finding]:
     if not len(rows):
         return []
     words = f"{of(len(rows), len(sequence.attempts), 'attempt')} with a good token did not get in"
-    return [_made(sequence.view, "auth.rejected_good", what, rows, words)]
+    return [witnessed(sequence.view, "auth.rejected_good", what, rows, words)]
 
 
 def _refused(sequence: Sequence, *, bad: bool) -> Rows:
@@ -268,18 +259,4 @@ def _told(sequence: Sequence, what: str, code: str, clients: Rows, n: int, words
     mine = sequence.attempts
     mine = mine[among(mine["session"], clients["session"])]
     message = f"{of(len(clients), n, 'client')} {words}"
-    return _made(sequence.view, code, what, mine, message, count=len(clients))
-
-
-def _made(
-    view: StageView,
-    code: str,
-    what: str,
-    rows: Rows,
-    words: str,
-    worst: Any = None,
-    *,
-    count: int = 0,
-) -> Finding:
-    cases = witnesses(view, rows, worst) if len(rows) else ()
-    return finding(code, f"{view.name}.{what}", count or len(rows), words, witness=cases)
+    return witnessed(sequence.view, code, what, mine, message, count=len(clients))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from probe.check.rows import of_stage
+from probe.check.verdict import Check, Outcome
 from probe.history.records import Credential, Kind
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def shown(view: StageView) -> dict[int, list[Shown]]:
             renewed = flag == Credential.RENEWED
             mine.append(Shown(int(row["t"]), case, int(row["b"]), renewed))
     return out
+
+
+def untried(view: StageView, what: str, why: Unmade, *, required: bool = True) -> Check:
+    """What nobody tried: left open where the target forbids it, skipped where it cannot be."""
+    verdict = Outcome.INCONCLUSIVE if why.forbidden else Outcome.SKIPPED
+    message = why.why if why.forbidden else f"skipped: {why.why}"
+    needed = required and why.forbidden
+    return Check(f"{view.name}.{what}", view.name, needed, verdict, "witness", 0, message)
 
 
 def unmade(view: StageView) -> dict[int, Unmade]:

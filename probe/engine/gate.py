@@ -241,7 +241,7 @@ class Gate:
         queue = [(index, at + offsets[index], clients[index].release) for index in order]
         stamps = [0] * len(clients)
         failure: Exception | None = None
-        with _uncollected():
+        with uncollected():
             clock = turn = now_ns()
             for index, due, release in queue:
                 if due > clock:
@@ -273,7 +273,7 @@ async def _until(due_ns: int, turn_ns: int) -> int:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """No garbage collection within."""
     was = gc.isenabled()
     gc.disable()

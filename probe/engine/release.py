@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
-from probe.engine.gate import SETTLE_NS, spread
+from probe.engine.gate import SETTLE_NS, spread, uncollected
 from probe.engine.play import COMPLETE, FAILED, STOPPED, make_client, play
 from probe.engine.turn import NEAR_NS, Timeline, Turn
 from probe.history.records import Kind
@@ -105,16 +104,13 @@ class Release:
         stopping = asyncio.ensure_future(stop.wait())
         stopping.add_done_callback(lambda _: self._changed.set())
         running = asyncio.ensure_future(self._timeline.run())
-        collecting = gc.isenabled()
-        gc.disable()
         try:
-            await self._launch(rows, identities)
-            await self._gather(stop)
-            await self._open(stop)
-            await self._change_until(self._last_ns() + _GRACE_NS, stop)
+            with uncollected():
+                await self._launch(rows, identities)
+                await self._gather(stop)
+                await self._open(stop)
+                await self._change_until(self._last_ns() + _GRACE_NS, stop)
         finally:
-            if collecting:
-                gc.enable()
             await self._clear()
             for task in (stopping, running):
                 task.cancel()
