@@ -85,7 +85,7 @@ def test_the_commit_is_the_version_where_the_files_are_as_committed(tmp_path, mo
     module = tmp_path / "probe" / "one.py"
     module.parent.mkdir()
     module.write_text("a = 1\n")
-    says = {"rev-parse": "0123456789abcdef", "status": ""}
+    says = {"log": "0123456789abcdef", "status": ""}
     monkeypatch.setattr(store, "_git", lambda _root, word, *_: says[word])
     assert version_of(tmp_path).startswith(f"{installed('probe')}+"), "no work tree of its own"
     (tmp_path / ".git").mkdir()
@@ -107,7 +107,28 @@ def test_git_is_asked_without_taking_a_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", answer)
     (tmp_path / ".git").mkdir()
     assert version_of(tmp_path).startswith(f"{installed('probe')}+"), "without git, its files"
-    assert asked == [["git", "--no-optional-locks", "-C", str(tmp_path), "rev-parse", "HEAD"]]
+    assert [each[:5] for each in asked] == [
+        ["git", "--no-optional-locks", "-C", str(tmp_path), "log"]
+    ]
+
+
+def test_a_commit_of_other_files_is_no_other_version(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)  # noqa: S603, S607 -- ours
+
+    def commit(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        git("add", ".")
+        git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "one")
+        return version_of(tmp_path)
+
+    git("init")
+    first = commit("probe/one.py", "a = 1\n")
+    assert "+" not in first
+    assert commit("notes.md", "nothing that runs") == first
+    assert commit("probe/one.py", "a = 2\n") != first
 
 
 def test_hits_are_lines_of_their_own_and_of_a_cold_start_its_handshakes():

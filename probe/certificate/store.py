@@ -73,11 +73,12 @@ def _whole_lines(path: Path) -> list[bytes]:
 def version_of(root: Path) -> str:
     """The version of the code under `root`, the folder that holds the package `probe`.
 
-    The commit where `root` is a git work tree of its own, with a hash of the files where
-    they differ from it; else the package's version and that hash.
+    The last commit that changed what runs, where `root` is a git work tree of its own, with a
+    hash of the files where they differ from it; else the package's version and that hash.
     """
-    commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
-    changed = _git(root, "status", "--porcelain", "--", "probe", "scenarios") if commit else None
+    what = ("--", "probe", "scenarios")
+    commit = _git(root, "log", "-1", "--format=%H", *what) if (root / ".git").exists() else None
+    changed = _git(root, "status", "--porcelain", *what) if commit else None
     if commit and changed == "":
         return commit[:_DIGITS]
     digest = hashlib.sha256()
