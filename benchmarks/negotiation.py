@@ -12,31 +12,12 @@ information is marked as that.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import json
-import os
-import platform
 import re
-import selectors
-import shutil
-import subprocess
-import sys
-import tempfile
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from benchmarks.foreign import Server, Speaking, interpreter, judged, publish, servers, told
 
-ROOT = Path(__file__).parent.parent
-HERE = ROOT / "benchmarks" / "servers"
-MODULES = Path(sys.prefix) / ".node"
 KEY = "a-key-of-the-table-0123456789abcdef"
-DEADLINE_S = 120
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 MARKS = {"rfc": "**RFC**", "browsers": "**browsers**", "policy": "*dialect*", "informational": ""}
 DIALECT = """
 title = "jwt-auth"
@@ -58,93 +39,26 @@ expect = "rejected"
 """
 TARGET = """
 title = "{name}"
-dialect = "jwt_auth"
+dialect = "foreign"
 [endpoints.main]
 url = "ws://{address}/"
 [auth]
 source = "mint"
 algorithm = "HS256"
-key = "{key}"
+key = "${{PROBE_TABLE_KEY}}"
 issuer = "probe"
 audience = "probe"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server of the table: how it is started, and of which versions it is made."""
-
-    name: str
-    command: tuple[str, ...]
-    versions: str
-
-
-def servers() -> list[Server]:
-    """Those that are installed; of the others one line is printed."""
-    python = (sys.executable, "-m")
-    found = []
-    for name, module, parts in (
-        ("websockets", "websockets_server", ("websockets",)),
-        ("uvicorn", "uvicorn_server", ("uvicorn", "h11", "wsproto")),
-    ):
-        versions = ", ".join(f"{part} {metadata.version(part)}" for part in parts)
-        found.append(Server(name, (*python, f"benchmarks.servers.{module}"), versions))
-    package = MODULES / "node_modules" / "ws" / "package.json"
-    node = shutil.which("node")
-    if node and package.exists():
-        version = json.loads(package.read_text())["version"]
-        shown = subprocess.run([node, "--version"], check=True, capture_output=True, text=True)
-        command = (node, str(HERE / "ws_server.mjs"), "--modules", str(MODULES))
-        found.append(Server("ws", command, f"ws {version}, Node {shown.stdout.strip()[1:]}"))
-    else:
-        print("ws is left out: `make node_modules` installs it", file=sys.stderr)
-    return found
-
-
-@contextlib.contextmanager
-def started(server: Server) -> Iterator[str]:
-    """The address of a running server; it is ended at the end."""
-    process = subprocess.Popen(
-        [*server.command, "0", "--key", KEY],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            heard = selector.select(DEADLINE_S)
-        line = process.stdout.readline().decode() if heard else ""
-        match = re.fullmatch(r"listening on (\S+)\n", line)
-        if match is None:
-            raise RuntimeError(f"{server.name} did not start: {line!r}")
-        yield match[1]
-    finally:
-        process.kill()
-        process.communicate()
+SPOKEN = Speaking(KEY, "HS256", DIALECT, TARGET, {"PROBE_TABLE_KEY": KEY})
 
 
 def matrix(server: Server) -> list[dict[str, Any]]:
     """The rows of the matrix as they came out at this server."""
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder, started(server) as address:
-        for kind, name, text in (
-            ("dialects", "jwt_auth", DIALECT),
-            ("targets", "server", TARGET.format(name=server.name, address=address, key=KEY)),
-        ):
-            path = Path(folder, "scenarios", kind, f"{name}.toml")
-            path.parent.mkdir(parents=True)
-            path.write_text(text)
-        command = [sys.executable, "-m", "probe", "run", "negotiation", "--target", "server"]
-        done = subprocess.run(
-            [*command, "--out", f"{folder}/results"], cwd=folder, check=False, timeout=DEADLINE_S,
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        summary = Path(folder, "results", "latest", "summary.json")
-        if not summary.exists():
-            raise RuntimeError(f"{server.name}: {done.stdout}{done.stderr}")
-        rows: list[dict[str, Any]] = json.loads(summary.read_text())["negotiation"]["matrix"]
-        return rows
+    run = judged(server, SPOKEN, "negotiation")
+    rows: list[dict[str, Any]] = run["summary"]["negotiation"]["matrix"]
+    return rows
 
 
 def cell(row: dict[str, Any]) -> str:
@@ -178,7 +92,7 @@ def table(found: dict[Server, list[dict[str, Any]]]) -> str:
     """All of it in Markdown."""
     versions = "; ".join(server.versions for server in found)
     names = [server.name for server in found]
-    out = [f"{platform.python_implementation()} {platform.python_version()}; {versions}.", ""]
+    out = [f"{interpreter()}; {versions}.", ""]
     out += ["| case | ought to be | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     for rows in zip(*found.values(), strict=True):
         cells = " | ".join(cell(row) for row in rows)
@@ -212,17 +126,9 @@ def explained(found: dict[Server, list[dict[str, Any]]]) -> str:
 
 def main() -> None:
     """Print the table, and put it into the page that was named."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path)
-    options = parser.parse_args()
+    page = told(__doc__)
     found = {server: matrix(server) for server in servers()}
-    text = f"{table(found)}\n\n{explained(found)}"
-    print(text)
-    if options.write is not None:
-        before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        page = f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
-        options.write.write_text(page, encoding="utf-8")
+    publish(f"{table(found)}\n\n{explained(found)}", page)
 
 
 if __name__ == "__main__":

@@ -84,9 +84,11 @@ WINDOWS = [
     for p0 in (0, 0.01)
     for s in (0, 1, 5)
 ]
-NONE = [Cell(None, 0, p0, s) for p0 in (0, 0.01) for s in (0, 5)]
+NONE = [Cell(None, 0, p0, s) for p0 in (0, 0.01) for s in (0, 1, 5)]
 STEPS = [Cell(0, p1, p0, s) for p1 in (1, 0.3) for p0 in (0, 0.01) for s in (0, 1, 5)]
-CELLS = {cell.name: cell for cell in (*WINDOWS, *NONE, *STEPS)}
+# A rate that is near to "always", which the prior has a place for, and is not.
+NEARLY = [Cell(width, 0.9, 0, s) for width in (20, 50, 200) for s in (0, 5)]
+CELLS = {cell.name: cell for cell in (*WINDOWS, *NEARLY, *NONE, *STEPS)}
 
 
 class Plain(Search):
@@ -103,7 +105,9 @@ class Plain(Search):
 def plainly() -> None:
     """Take back what the probe adds to the plain recipe; for this process."""
     for module in (window_fit, window_search):
-        vars(module).update(LASTING=1, HITS_MIN=5, STRETCH=1.0)
+        vars(module).update(
+            LASTING=1, HITS_MIN=5, STRETCH=1.0, STRETCH_ALWAYS={"window": 1.0, "step": 1.0}
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`probe` as a fixture: the command line as its own process, in a folder of the test.
+"""`probe` as a fixture: the command line as its own process, in a folder of the test; and a lab.
 
 Every call has a deadline, an environment without what a developer's or CI's machine sets,
 and its own results folder; what it left running is killed and fails the test.
@@ -20,6 +20,7 @@ from unittest import mock
 import pytest
 
 from probe.cli import main
+from tests.lab_process import Lab, check_ledger, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +172,24 @@ def probe(tmp_path):
         process.kill()
         process.communicate()
     assert not left, "a command was left running"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The healthy lab as a process of its own, whose ledger in the end tells of no defect."""
+    with Lab(tmp_path_factory.mktemp("lab")) as started:
+        until(lambda: "healthy" in started.phases())
+        yield started
+        check_ledger(started)
+        assert started.lines("hit") == []
+    assert started.process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def defective(tmp_path_factory):
+    """A lab that is healthy until a test sets a defect."""
+    with Lab(tmp_path_factory.mktemp("defective"), "--seed", "5") as started:
+        until(lambda: "healthy" in started.phases())
+        yield started
+        check_ledger(started)
+    assert started.process.returncode == 0

@@ -22,6 +22,7 @@ SPOKEN = DIALECT | {
     "refresh": {"send": '{"new":"{token}"}', "answer": "renewed"},
 }
 NAMED = {"query": {"user": "{user}"}, "headers": {"Authorization": "Bearer {token}"}}
+TO_USERS = SPOKEN["promises"] | {"recipients": "user"}
 IN, NOT_IN = ("good", {"runs": (("started", "tool", "completed"),)}), ("status", {"status": 401})
 
 
@@ -61,8 +62,8 @@ REJECTED = [n for n, row in TOKEN_CASES.items() if row.expect == "rejected"]
 @pytest.mark.parametrize("case", REJECTED)
 def test_a_bad_token_that_gets_in_fails_its_row_alone(case):
     other = "malformed" if case != "malformed" else "expired"
-    story = matrix({case: IN, other: NOT_IN}, dialect={"present": {"default": NAMED}})
-    judgement, checks = judged(story)
+    dialect = {"present": {"default": NAMED}, "promises": TO_USERS, "paths": {"user": "user_id"}}
+    judgement, checks = judged(matrix({case: IN, other: NOT_IN}, dialect=dialect))
     (only,) = judgement.findings
     assert only.code == f"auth.{TOKEN_CASES[case].code}"
     assert only.severity == CATALOGUE[only.code].severity in ("critical", "major")
@@ -185,6 +186,49 @@ def test_a_revocation_is_judged_where_it_is_promised():
     assert checks["default.revoked"].verdict is Outcome.SKIPPED
     assert "[revoke]" in checks["default.revoked"].message
     assert judgement.verdict is Outcome.PASS
+
+
+def test_a_token_of_nobody_is_judged_where_events_go_to_users():
+    judgement, checks = judged(matrix({"missing_subject": IN, "expired": NOT_IN}))
+    assert [(f.code, f.severity) for f in judgement.findings] == [("auth.missing_subject", "info")]
+    assert not checks["default.missing_subject"].required
+    assert judgement.verdict is Outcome.PASS
+    story = matrix({"missing_subject": IN}, dialect={"promises": TO_USERS})
+    assert judged(story)[1]["default.missing_subject"].verdict is Outcome.FAIL
+
+
+def beside(*, named):
+    """A client with another user's token beside its own name; a message names that user or not."""
+
+    def play(story, number):
+        one = story.open(300, population=number)
+        story.row(
+            299, Kind.CREDENTIAL, one.session, 0, Credential.SHOWN, story.text("another_user")
+        )
+        story.got(one, 310, "started")
+        if named:
+            story.row(310, Kind.FOREIGN, one.session, 0, 1, 2, identity_mark(7))
+        story.close(one, 350)
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("named", "paths", "verdict", "words"),
+    [
+        (True, {"user": "user_id"}, Outcome.PASS, "served as the user of the token"),
+        (False, {"user": "user_id"}, Outcome.FAIL, "1 let in"),
+        (False, {}, Outcome.INCONCLUSIVE, "as whom nobody can tell"),
+    ],
+)
+def test_the_user_of_a_token_is_who_its_claims_say(named, paths, verdict, words):
+    dialect = {"present": {"default": NAMED}, "paths": paths}
+    judgement, checks = judged(matrix({"another_user": beside(named=named)}, dialect=dialect))
+    check = checks["default.another_user"]
+    assert check.verdict is verdict, check.message
+    assert words in check.message
+    codes = {f.code for f in judgement.findings} - {"isolation.foreign"}
+    assert codes == ({"auth.another_user"} if verdict is Outcome.FAIL else set())
 
 
 def test_a_good_token_that_lives_short_is_to_get_in():

@@ -3,7 +3,7 @@
 import pytest
 
 from probe.check.verdict import Outcome
-from probe.history.records import Kind, identity_mark, run_key
+from probe.history.records import Credential, Kind, identity_mark, run_key
 from tests.delivery_histories import ISOLATION, NUMBERED, story_of, whole
 from tests.test_check_delivery_classes import judged
 
@@ -37,6 +37,30 @@ def test_another_of_our_users_is_told_by_its_number(flag, words):
     assert only.message.startswith(words)
     assert "reached user 1 (1 of 11 messages" in only.message
     assert (check.verdict, only.count) == (Outcome.FAIL, 1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "before_ms", "foreign"),
+    [
+        (2, -5, False),  # our own token comes back
+        (2, 100, False),  # the same, shown on the open connection
+        (1, -5, False),  # the connection is that user's
+        (1, 100, True),  # it is not: the token came later
+        (2, 200, True),  # nobody has shown it yet
+    ],
+)
+def test_a_user_whose_token_the_client_showed_itself_is_no_stranger(flag, before_ms, foreign):
+    story, first, second = two()
+    text = story.text("another_user")
+    at = 110 + before_ms
+    story.row(at, Kind.CREDENTIAL, second.session, second.op, Credential.SHOWN, text)
+    story.got(second, 240, "note")
+    story.row(240, Kind.FOREIGN, second.session, second.op, flag, 0, identity_mark(1_000_000_001))
+    for client in (first, second):
+        story.close(client, 1000 + client.session)
+    check, found = told(story)
+    assert bool(found) == foreign
+    assert check.verdict is (Outcome.FAIL if foreign else Outcome.PASS)
 
 
 def test_the_reason_of_a_close_counts_as_a_message_of_its_own():

@@ -44,6 +44,8 @@ def test_the_only_race_at_one_offset(probe):
         (RACES, ("--stage", "lod"), "load"),
         (RACES, ("--stage", "load", "--at", "1ms"), "is no race"),
         (RACES, ("--at", "soon"), "--at"),
+        (RACES, ("--at", "900ms"), "allowed: +0ms to +200ms"),
+        (RACES, ("--at", "-5ms"), "outside of the range of the race"),
         (TWO, ("--at", "1ms"), "which race?"),
         (RACES.partition("[stages.one]")[0], ("--at", "1ms"), "has no race"),
     ],

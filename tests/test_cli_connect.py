@@ -99,3 +99,80 @@ def test_an_unknown_client_is_a_mistake_of_usage(probe):
     done = probe.inside("connect", "ws://127.0.0.1:9/", "--as", "netscape")
     assert done.code == 2
     assert "browser" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("-H", "Authorization: Bearer abc"), "the header Authorization:"),
+        (("-H", "X-One: 1", "-H", "X-Two: 2", "-H", "Origin: http://a"), "the headers X-One, X-"),
+        (("-H", "Sec-WebSocket-Protocol: a"), "the header Sec-WebSocket-Protocol:"),
+    ],
+)
+def test_what_a_browser_cannot_send_it_does_not_open(probe, words, names):
+    lines = told(connect(probe, answering(""), *words, "--as", "browser"))
+    assert f"a browser cannot send {names}" in "\n".join(lines)
+    assert not any("opens" in line for line in lines)
+
+
+def test_what_a_browser_cannot_send_and_what_fails_by_itself_are_both_said(probe):
+    words = ("-s", "a", "-H", "X-One: 1", "--as", "browser")
+    lines = told(connect(probe, answering(""), *words))
+    assert lines[-2].startswith("a browser cannot send the header X-One")
+    assert "fails: of the offers none came back" in lines[-1]
+
+
+def test_cookie_and_origin_are_of_the_page(probe):
+    words = ("-H", "Origin: http://a", "-H", "Cookie: a=b", "--as", "browser")
+    lines = told(connect(probe, answering(""), *words))
+    assert lines[-2] == "browser (Chromium 156) opens, subprotocol none"
+    assert "a browser takes Cookie and Origin from the page" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("offers", "client", "why"),
+    [
+        (
+            ("a", "a"),
+            "browser",
+            "a browser cannot offer these subprotocols, number 2 is there twice: Syn",
+        ),
+        (("a", "b/c"), "browser", "number 2 is no token: SyntaxError, "),
+        (("a", "a"), "ws", "ws cannot offer these subprotocols, number 2 is there twice"),
+        (("b c",), "websockets", "number 1 is no token: ValueError, "),
+    ],
+)
+def test_subprotocols_that_a_client_refuses(probe, offers, client, why):
+    words = [word for offer in offers for word in ("-s", offer)]
+    lines = told(connect(probe, answering(offers[0]), *words, "--as", client))
+    assert why in "\n".join(lines)
+    assert not any(f"{client} (" in line and "opens" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-s", "token.{token}", "--token-env", "TT"), "--token-env TT: holds a line break; put"),
+        (("-H", "X-A: secret\r\nX-B: b"), "--header X-A: holds a line break"),
+        (("-H", "X-A: secret\0"), "--header X-A: holds a NUL"),
+        (("-s", "secret\nb"), "--subprotocol: holds a line break"),
+        (("--send", "secret\udcff"), "--send: is not UTF-8"),
+    ],
+)
+def test_what_no_head_can_hold_is_told_at_its_source_and_not_shown(probe, words, says):
+    done = probe.inside("connect", "ws://127.0.0.1:9/", *words, env={"TT": "secret\nsecret"})
+    assert done.code == 2, done.told
+    assert f"probe: {says}" in done.err
+    assert "secret" not in done.told
+
+
+def test_a_name_that_leads_nowhere_is_held_against_the_endpoints(probe):
+    url = 'title = "t"\ndialect = "plain"\n[endpoints.main]\nurl = "ws://127.0.0.1:9/"\n'
+    probe.write("scenarios/targets/mine.toml", url)
+    done = probe.inside("connect", "mian", "-t", "mine")
+    assert done.code == 2
+    assert "endpoints: no such endpoint; found 'mian'; allowed: main; did you mean" in done.err
+    done = probe.inside("connect", "main")
+    assert done.code == 2
+    assert "no ws:// or wss:// URL; found 'main'; " in done.err
+    assert "--target" in done.err

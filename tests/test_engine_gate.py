@@ -16,48 +16,54 @@ import pytest
 
 from benchmarks import gate as benchmark
 from probe.clock import now_ns
-from probe.engine.gate import Call, Gate, compensate, synchrony
+from probe.engine.gate import SETTLE_NS, Timeline, spread, uncollected
 from probe.history.records import Kind, Outcome
 from probe.wire import Connection, Held, encode
 from probe.wire.frames import TEXT
-from tests.wire_rig import SOON_NS, answer, ending, raw, run, upgrades
+from tests.wire_rig import answer, ending, raw, run, upgrades
 
 FRAME = encode(TEXT, b"go")
 MS = 1_000_000
-LATE_NS = 8_000 * MS
-
-
-def tell(held, what=None):
-    held.end = what
-    if held.watch is not None:
-        held.watch()
-
-
-class Spot:
-    """What a gate lets go, without a wire."""
-
-    def __init__(self, *, armed=True, order=None):
-        self.armed = armed
-        self.end = None
-        self.watch = None
-        self.order = [] if order is None else order
-
-    def release(self):
-        if not self.armed:
-            return 0
-        self.armed = False
-        self.order.append(self)
-        return now_ns()
 
 
 async def dialled(rig, url, count, **how):
-    """A gate of upgrades: their Held, and the tasks that wait."""
+    """Upgrades at a gate: their Held, and the tasks that wait."""
     helds = [Held() for _ in range(count)]
     tasks = []
     for held in helds:
         tasks.append(asyncio.create_task(rig.dial(url, sending=held, **how)))
         await asyncio.sleep(0)
     return helds, tasks
+
+
+async def until(all_true):
+    """Polls; the test's own timeout is the deadline."""
+    while not all_true():  # noqa: ASYNC110 -- for milliseconds
+        await asyncio.sleep(0.001)
+
+
+async def release(lets, offsets=(), *, seed=1, at_ns=0):
+    """Let all go, by a timeline; it, the stamps by place, and the places as they were told."""
+    timeline = Timeline(random.Random(seed))
+    stamps: dict[int, int] = {}
+    for place, let in enumerate(lets):
+        let_go = let.let_go if isinstance(let, Held) else let
+        offset = offsets[place] if offsets else 0
+
+        def told(stamp, place=place, let=let):
+            stamps[place] = stamp
+            if isinstance(let, Held):
+                let.follow()
+
+        timeline.add(offset, let_go, told)
+    running = asyncio.create_task(timeline.run())
+    timeline.open(at_ns or now_ns() + 5 * MS)
+    try:
+        await asyncio.wait_for(until(lambda: len(stamps) == len(lets)), 8)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return timeline, [stamps[place] for place in range(len(lets))], list(stamps)
 
 
 def test_upgrades_are_let_go_together_and_each_stamp_is_its_rows(tmp_path):
@@ -74,22 +80,18 @@ def test_upgrades_are_let_go_together_and_each_stamp_is_its_rows(tmp_path):
 
         async with raw(handler) as port:
             helds, tasks = await dialled(rig, f"ws://127.0.0.1:{port}/", count)
-            gate = Gate(helds)
-            arming = await gate.armed(now_ns() + LATE_NS)
-            assert arming == gate.state()
-            assert (arming.armed, arming.fallen, arming.missing) == (tuple(range(count)), (), ())
-            begun = now_ns()
-            await gate.settle(SOON_NS // 5)
-            assert now_ns() - begun >= 3 * SOON_NS // 5
+            await until(lambda: all(held.armed for held in helds))
+            await asyncio.sleep(SETTLE_NS / 1e9)
             assert not heads, "nobody has got a whole request"
-            release = await gate.release(random.Random(1))
-            assert release.released == count
-            assert min(release.stamps_ns) >= release.at_ns
-            assert release.spread_ns == max(release.stamps_ns) - min(release.stamps_ns)
-            stamps.extend(release.stamps_ns)
+            timeline, found, _ = await release(helds)
+            assert min(found) >= timeline.zero_ns
+            assert sorted(timeline.lags_ns) == sorted(t - timeline.zero_ns for t in found)
+            assert spread(timeline.lags_ns) == spread(found) == max(found) - min(found)
+            stamps.extend(found)
             for task in tasks:
                 c = await task
                 assert isinstance(c, Connection)
+                assert c.send_text(b"the connection is the owner's again")
                 c.abort()
 
     stamps: list[int] = []
@@ -101,7 +103,7 @@ def test_upgrades_are_let_go_together_and_each_stamp_is_its_rows(tmp_path):
     assert order != list(range(count)), "they go in random order"
 
 
-def test_who_falls_out_is_told_and_passed_over(tmp_path):
+def test_who_falls_out_is_told_with_0_and_the_others_go(tmp_path):
     async def body(rig):
         seen = 0
 
@@ -117,143 +119,136 @@ def test_who_falls_out_is_told_and_passed_over(tmp_path):
         async with raw(handler) as port:
             helds, tasks = await dialled(rig, f"ws://127.0.0.1:{port}/", 9)
             never = Held()  # whose dial does not begin in time
-            gate = Gate([*helds, never])
-            arming = await gate.armed(now_ns() + SOON_NS)
-            await gate.settle()
-            arming = gate.state()
-            assert len(arming.fallen) == 3
-            assert len(arming.armed) == 6
-            assert arming.missing == (9,)
-            release = await gate.release(random.Random(1))
-            assert [stamp > 0 for stamp in release.stamps_ns] == [
-                i in arming.armed for i in range(10)
-            ]
-            assert release.released == 6
-            for i, task in enumerate(tasks):
+            await until(lambda: sum(held.end is not None for held in helds) == 3)
+            await until(lambda: sum(held.armed for held in helds) == 6)
+            fallen = [place for place, held in enumerate(helds) if held.end is not None]
+            timeline, stamps, _ = await release([*helds, never])
+            assert [place for place, stamp in enumerate(stamps) if not stamp] == [*fallen, 9]
+            assert len(timeline.lags_ns) == 6
+            for place, task in enumerate(tasks):
                 got = await task
-                if i in arming.fallen:
+                if place in fallen:
                     assert got.outcome is Outcome.EOF
-                    assert helds[i].end is got
+                    assert helds[place].end is got
                 else:
                     got.abort()
 
     run(body, tmp_path)
 
 
-def test_armed_ends_with_the_last_and_may_wait_for_some_only():
+def test_the_loop_runs_between_offsets_that_are_far_apart():
     async def body():
-        spots = [Spot(armed=False) for _ in range(3)]
-        gate = Gate(spots)
-        assert (await gate.armed(now_ns())).missing == (0, 1, 2)
-        task = asyncio.create_task(gate.armed(now_ns() + LATE_NS, among=(0, 2)))
-        await asyncio.sleep(0.01)
-        spots[0].armed = True
-        tell(spots[0])
-        await asyncio.sleep(0.01)
-        assert not task.done()
-        tell(spots[2], "an end")
-        arming = await task
-        assert (arming.armed, arming.fallen, arming.missing) == ((0,), (2,), (1,))
-        assert all(spot.watch is None for spot in spots)
+        turns = []
+
+        async def count():
+            while True:
+                turns.append(now_ns())
+                await asyncio.sleep(0.001)
+
+        task = asyncio.create_task(count())
+        _, stamps, order = await release([now_ns] * 3, [30 * MS, 60 * MS, 0])
+        task.cancel()
+        assert order == [2, 0, 1]
+        assert sum(stamps[2] < turn < stamps[0] for turn in turns) > 5
+        assert sum(stamps[0] < turn < stamps[1] for turn in turns) > 5
 
     asyncio.run(body())
 
 
-def test_offsets_are_kept_in_order_and_the_loop_runs_between_far_ones():
+def test_what_is_due_while_others_leave_leaves_before_any_is_told():
+    """Of one instant there may be many: who is due among them does not wait for their rows."""
+
     async def body():
-        order: list[Spot] = []
-        spots = [Spot(order=order) for _ in range(6)]
-        offsets = [30 * MS, 0, 500_000, 0, 60 * MS, -2 * MS]
-        turns = 0
+        order: list[str] = []
 
-        async def count():
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0.001)
+        def long():
+            stamp = now_ns()
+            order.append("first")
+            while now_ns() < stamp + 3 * MS:
+                pass
+            return stamp
 
-        task = asyncio.create_task(count())
-        at = now_ns() + 20 * MS
-        assert gc.isenabled()
-        release = await Gate(spots).release(random.Random(3), offsets, at)
-        assert gc.isenabled()
-        task.cancel()
-        assert release.at_ns == at
-        assert all(lag >= 0 for lag in release.lags_ns), "nothing goes before its instant"
-        places = [spots.index(spot) for spot in order]
-        assert places[0] == 5
-        assert set(places[1:3]) == {1, 3}
-        assert places[3:] == [2, 0, 4]
-        assert turns > 20
+        def second():
+            order.append("second")
+            return now_ns()
+
+        timeline = Timeline(random.Random(1))
+        timeline.add(0, long, lambda _: order.append("told"))
+        timeline.add(2 * MS, second, lambda _: order.append("told"))
+        running = asyncio.create_task(timeline.run())
+        timeline.open(now_ns() + 5 * MS)
+        await asyncio.wait_for(until(lambda: len(order) == 4), 8)
+        running.cancel()
+        assert order == ["first", "second", "told", "told"]
 
     asyncio.run(body())
 
 
 def test_the_order_within_one_instant_is_the_seeds():
     async def body(seed):
-        order: list[Spot] = []
-        spots = [Spot(order=order) for _ in range(20)]
-        await Gate(spots).release(random.Random(seed))
-        return [spots.index(spot) for spot in order]
+        _, stamps, _ = await release([now_ns] * 20, seed=seed)
+        return sorted(range(20), key=stamps.__getitem__)
 
     first, again, other = (asyncio.run(body(seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_one_that_raises_does_not_keep_the_others_back():
+def test_one_that_raises_keeps_no_other_back_and_is_not_hidden():
     async def body():
-        def breaks():
+        troubles: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: troubles.append(context["exception"]))
+
+        def breaks(*_):
             raise KeyError("a bug")
 
-        called = []
-        calls = [Call(breaks), Call(lambda: called.append(1)), Call(lambda: called.append(2))]
-        assert Gate(calls).state().armed == (0, 1, 2)
-        with pytest.raises(KeyError):
-            await Gate(calls).release(random.Random(1))
-        assert sorted(called) == [1, 2]
-        assert gc.isenabled()
-        assert calls[1].release() == 0, "called once"
+        timeline, stamps, _ = await release([now_ns, breaks, now_ns], [0, 0, 20 * MS])
+        assert [stamp > 0 for stamp in stamps] == [True, False, True]
+        assert len(timeline.lags_ns) == 2
+        told: list[int] = []
+        timeline.add(0, now_ns, breaks)
+        timeline.add(0, now_ns, told.append)
+        running = asyncio.create_task(timeline.run())
+        await asyncio.wait_for(until(lambda: told), 8)
+        running.cancel()
+        assert [type(each) for each in troubles] == [KeyError, KeyError]
 
     asyncio.run(body())
 
 
-def test_frames_and_calls_share_a_gate(tmp_path):
+def test_held_frames_and_plain_calls_share_a_gate(tmp_path):
     async def body(rig):
         async with raw(upgrades()) as port:
             one = await rig.connect(f"ws://127.0.0.1:{port}/")
             two = await rig.connect(f"ws://127.0.0.1:{port}/")
             held = one.hold(FRAME)
-            call = Call(lambda: two.send_raw(FRAME))
-            release = await Gate([held, call]).release(random.Random(1), (0, MS))
-            assert release.stamps_ns[0] == held.sent_ns
-            assert release.stamps_ns[1] - release.stamps_ns[0] > 0
+            _, stamps, _ = await release([held, lambda: two.send_raw(FRAME)], (0, MS))
+            assert stamps[0] == held.sent_ns
+            assert stamps[1] - stamps[0] > 0
             one.abort()
             two.abort()
 
     run(body, tmp_path)
 
 
-def test_a_gate_has_a_bound():
-    with pytest.raises(ValueError, match="1000"):
-        Gate([Spot()] * 1001)
+def test_garbage_is_collected_again_afterwards():
+    seen = []
+
+    def within():
+        with uncollected():
+            seen.append(gc.isenabled())
+            raise KeyError
+
+    assert gc.isenabled()
+    with pytest.raises(KeyError):
+        within()
+    assert gc.isenabled()
+    assert seen == [False]
 
 
-def test_compensation_is_half_the_smallest_of_at_least_ten_round_trips():
-    near, far = [2 * MS, *[3 * MS] * 10], [10 * MS, *[14 * MS] * 9]
-    told = compensate([near, far])
-    assert told.offsets_ns == (4 * MS, 0)
-    assert told.error_ns == 2 * MS
-    assert told.asymmetry_ns == 5 * MS
-    with pytest.raises(ValueError, match="10"):
-        compensate([near, far[:9]])
-    assert compensate([]).offsets_ns == ()
-
-
-def test_synchrony_is_measured_and_counts_what_it_is_of():
-    told = synchrony([5, 0, 9, 7], [0, 20, 0, 31])
-    assert (told.release_spread_ns, told.released) == (4, 3)
-    assert (told.first_response_spread_ns, told.answered) == (11, 2)
-    assert synchrony([5], []).release_spread_ns == 0
+def test_a_spread_is_from_the_first_to_the_last():
+    assert spread([5, 9, 7]) == 4
+    assert spread([5]) == spread([]) == 0
 
 
 ONE_PROCESS = """
@@ -261,7 +256,7 @@ ONE_PROCESS = """
     from pathlib import Path
     import uvloop
     from probe.clock import now_ns
-    from probe.engine.gate import Gate
+    from probe.engine.gate import Timeline
     from probe.history.journal import Journal
     from probe.redact import Redactor
     from probe.wire import Facts, Held, Prepared, dial, make_route, new_key
@@ -281,22 +276,28 @@ ONE_PROCESS = """
             tasks.append(asyncio.create_task(dial(
                 loop, route, Prepared(route).build(key), Facts(key), Deaf(), journal, i, 0,
                 redactor=redactor, deadline_ns=now_ns() + 20_000_000_000, sending=held)))
-        gate = Gate(helds)
-        await gate.armed(now_ns() + 10_000_000_000)
-        print(len(gate.state().armed), flush=True)
-        at = int(sys.stdin.readline())
-        release = await gate.release(random.Random(1), None, at)
+        while not all(held.armed for held in helds):
+            await asyncio.sleep(0.001)
+        timeline, stamps = Timeline(random.Random(1)), []
+        for held in helds:
+            timeline.add(0, held.release, stamps.append)
+        running = asyncio.create_task(timeline.run())
+        print(sum(held.armed for held in helds), flush=True)
+        timeline.open(int(sys.stdin.readline()))
+        while len(stamps) < 20:
+            await asyncio.sleep(0.001)
+        running.cancel()
         for task in tasks:
             (await task).abort()
         journal.close()
-        print(json.dumps([release.at_ns, *release.stamps_ns]), flush=True)
+        print(json.dumps([timeline.zero_ns, *stamps]), flush=True)
 
     uvloop.run(main(*sys.argv[1:]))
 """
 
 
 async def both(port, folder, at_after_ns, before):
-    """Two processes with a gate each; the instant they were told, and what each tells."""
+    """Two processes with a release each; the instant they were told, and what each tells."""
     pipe = asyncio.subprocess.PIPE
     root = Path(__file__).parent.parent
     processes = []
@@ -370,7 +371,8 @@ def test_the_benchmark_measures_every_way_over_tcp_and_tls(capsys):
         assert cell["arrival_ns"] > 0
         assert cell["read_ns"] > 0
         if cell["way"] == "gate":
-            assert cell["armed"] == cell["released"] == 10
+            assert cell["released"] == 10
+            assert cell["cpu_ns"] > 0
     shown = benchmark.tables(made, [10])
     assert shown.count("| gate") == shown.count("| websockets") == 2
     assert benchmark.verdicts(made, [10]) == []

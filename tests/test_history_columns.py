@@ -283,7 +283,7 @@ def test_a_file_cut_off_anywhere_is_read_as_far_as_it_goes_or_refused(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "meta", ["[]", "null", "{}", '{"schema": 0}', '{"schema": 2}', '{"schema": 4}', "\xff"]
+    "meta", ["[]", "null", "{}", '{"schema": 0}', '{"schema": 2}', '{"schema": 5}', "\xff"]
 )
 def test_what_is_no_history_of_ours_is_refused(tmp_path, meta):
     folder = tmp_path / "h"
@@ -323,7 +323,7 @@ def test_the_stored_numbers_never_change():
     assert {kind.name: kind.value for kind in Kind} == {
         "STAGE": 1, "ANCHOR": 2, "SETTLED": 3, "HEALTH": 4, "LAG": 5, "CPU": 6, "STEAL": 7,
         "GC": 8, "GAP": 9, "PEER": 10, "LIMIT": 11, "TOLD": 12, "TOKEN": 13, "TRIAL": 14,
-        "RELEASE": 15, "JITTER": 16, "INTENDED": 20,
+        "RELEASE": 15, "JITTER": 16, "VARIANT": 17, "INTENDED": 20,
         "DIAL": 21, "RESOLVED": 22, "TCP": 23, "TLS": 24, "SENT": 25, "HEAD": 26, "FIRST": 27,
         "READY": 28, "PUT": 30, "GOT": 31, "KEPT": 32, "PING": 33, "PONG": 34, "RUN": 35,
         "ODD": 36, "FOREIGN": 37, "STALL": 38, "SENTINEL": 39, "CLOSE": 40, "END": 41, "DONE": 42,

@@ -525,6 +525,36 @@ def test_rate_limit_global(strict):
     in_a_session(main)
 
 
+def test_limit_resets_at_edge(tmp_path):
+    async def burst(talk):
+        for _ in range(25):
+            await talk.say("ping")
+        kinds = [(await talk.next())["type"] for _ in range(25)]
+        assert set(kinds) <= {"pong", "rate_limited"}
+        return kinds.count("pong")
+
+    async def main(http):
+        talk = await Talk.open(http, edgy, next(_users))
+        assert await burst(talk) == 20
+        assert edgy.lines("hit") == []
+        # What a bucket earns is taken by the bursts; so it is the next window that lets one in.
+        served = 0
+        for _ in range(10_000):
+            served = await burst(talk)
+            if served > 10:
+                break
+        assert served > 10
+        hits = edgy.lines("hit")
+        assert {hit["defect"] for hit in hits} == {"limit_resets_at_edge"}
+        assert {hit["connection_id"] for hit in hits} == {talk.id}
+        assert len(hits) >= 5
+
+    with Lab(tmp_path, "--limit", "20/20", "--defect", "limit_resets_at_edge") as edgy:
+        until(lambda: "healthy" in edgy.phases())
+        in_a_session(main)
+        check_ledger(edgy)
+
+
 def stalled(lab, defect, value, thoughts):
     """A run of so many thoughts that a client does not read until it is over.
 

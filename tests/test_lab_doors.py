@@ -13,7 +13,6 @@ from tests.lab_process import (
     DEADLINE_S,
     SECRET,
     Lab,
-    check_ledger,
     in_a_session,
     raw,
     request,
@@ -21,16 +20,6 @@ from tests.lab_process import (
     until,
     websocket,
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    with Lab(tmp_path_factory.mktemp("lab")) as started:
-        until(lambda: "healthy" in started.phases())
-        yield started
-        check_ledger(started)
-        assert started.lines("hit") == []
-    assert started.process.returncode == 0
 
 
 def bearer(value):

@@ -16,9 +16,7 @@ from probe.lab.tokens import Keys
 from tests.lab_process import (
     DEADLINE_S,
     SECRET,
-    Lab,
     Talk,
-    check_ledger,
     in_a_session,
     raw,
     request,
@@ -34,12 +32,8 @@ TIMES = 20
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    with Lab(tmp_path_factory.mktemp("lab"), "--seed", "5") as started:
-        until(lambda: "healthy" in started.phases())
-        yield started
-        check_ledger(started)
-    assert started.process.returncode == 0
+def lab(defective):
+    return defective
 
 
 @contextmanager
@@ -391,6 +385,27 @@ def test_the_trial_of_a_half_open_breaker_is_alone(lab):
             assert trial.status == 101
         # It went without an answer: the next is the trial.
         until(lambda: knocked(lab, token()) == (101, None))
+
+
+def test_while_one_of_a_herd_is_tried_all_others_are_refused(lab):
+    with switched_on(lab, breaker_global="400ms", breaker_half_open="700ms") as hits:
+        for good in (False, True):
+            if good:  # open again since the bad trial, for the whole time
+                assert knocked(lab, token()) == CIRCUIT_OPEN
+            else:
+                for value in ("a", "b", "c"):
+                    assert knocked(lab, value) == (401, "invalid_token")
+            time.sleep(0.5)
+            told = len(hits())
+            with socket.create_connection(lab.address, DEADLINE_S) as trial:
+                trial.sendall(request(headers=bearer(token() if good else "d")))
+                for _ in range(3):
+                    assert knocked(lab, token(sub="bob")) == CIRCUIT_OPEN
+                assert trial.recv(12) == (b"HTTP/1.1 101" if good else b"HTTP/1.1 401")
+            refused = hits()[told:]
+            assert [line["defect"] for line in refused] == ["breaker_half_open"] * 3
+            assert all(line["after_ns"] >= 0 for line in refused)
+        assert knocked(lab, token()) == (101, None)  # closed
 
 
 def test_breaker_sticks(lab):

@@ -400,7 +400,7 @@ def test_revocations_are_bounded_and_none_is_forgotten_while_it_counts(monkeypat
 
 
 def test_at_the_bound_a_revocation_is_to_be_tried_again():
-    answer = oauth._refusal(FullError())
+    answer = oauth.refusal(FullError())
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
 
@@ -466,6 +466,26 @@ def test_the_breaker_opens_half_opens_and_closes(clock):
     breaker.decided(good=False)
     breaker.decided(good=False)
     assert breaker.enter("/ws") == 0  # counted anew
+
+
+def test_a_half_open_breaker_tells_how_long_the_trial_has_gone_on(clock):
+    lines = Lines()
+    breaker = Breaker(lines, on("breaker_half_open"))
+    for _ in range(3):
+        breaker.decided(good=False)
+    clock.ns = S - 1
+    assert refused_for(breaker) == 1  # open for 1 s
+    clock.ns = 2 * S
+    assert breaker.enter("/ws")
+    clock.ns = 2 * S + 30
+    assert refused_for(breaker) == 1
+    name = "breaker_half_open"
+    assert [(defect, fields["after_ns"]) for defect, fields in lines.told] == [
+        (name, S - 1),
+        (name, 30),
+    ]
+    breaker.decided(good=True)
+    assert breaker.enter("/ws") == 0
 
 
 def test_a_breaker_that_sticks_never_closes(clock):

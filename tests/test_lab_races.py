@@ -324,6 +324,24 @@ def test_subscribe_race_loses_the_first_event_of_its_starter_alone(lab):
     assert (hit["type"], hit["sequence"], hit["connections"]) == ("agent_started", 1, 1)
 
 
+def test_takeover_race_sends_a_run_to_the_newest_connection_alone(lab):
+    async def play(http, user):
+        for value, old_gets in ((ALWAYS, 0), (NOT_YET, 5), (OVER, 5)):
+            await set_defects(http, lab, takeover_race=value)
+            old, new = [await opened(http, lab, fresh(user)) for _ in range(2)]
+            await asyncio.sleep(OVER_S)
+            await old.say("start_agent", run_id=f"{user}{value[0]}{old_gets}")
+            await new.read(5)
+            await old.read(old_gets)
+            assert await old.sync() == await new.sync() == []
+            assert len(old.events) == old_gets
+            await old.ws.close()
+            await new.ws.close()
+
+    (hit,) = with_defect(lab, "takeover_race", ALWAYS, play)
+    assert hit["after_ns"] >= 0
+
+
 def test_a_sweep_of_offsets_finds_the_anomaly_where_the_ledger_has_it(lab):
     """The offset in the ledger is that of the actions, within what the client can know."""
     bounds, seen = {}, set()

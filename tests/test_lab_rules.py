@@ -11,7 +11,7 @@ from probe.lab.defects import DefectError, Defects
 from probe.lab.draws import draw
 from probe.lab.durations import format_duration, parse_duration
 from probe.lab.fate import draw_fate, kind_at
-from probe.lab.limits import Bucket, Limit, parse_limit
+from probe.lab.limits import Bucket, FixedWindow, Limit, parse_limit
 from probe.lab.offers import Choice, OfferError, choose
 from probe.lab.table import EVENTS, TABLE
 
@@ -221,6 +221,15 @@ def test_a_bucket_lets_a_burst_pass_and_then_the_rate():
     assert bucket.take(100 * MS) == 0
     assert bucket.take(100 * MS) == 100 * MS
     assert [bucket.take(3_600_000 * MS) for _ in range(4)] == [0, 0, 0, 100 * MS]
+
+
+def test_around_the_edge_of_a_fixed_window_twice_the_burst_is_let_in():
+    window = FixedWindow(Limit(10, 3), 0)  # as long as a bucket takes to fill: 300 ms
+    assert [window.take(MS) for _ in range(4)] == [0, 0, 0, 300 * MS]
+    assert window.take(300 * MS) == MS
+    assert [window.take(301 * MS) for _ in range(4)] == [0, 0, 0, 300 * MS]
+    assert window.take(5_000 * MS) == 0  # the next begins with a message, whenever that comes
+    assert [window.take(5_299 * MS) for _ in range(3)] == [0, 0, MS]
 
 
 def test_limits_are_read():

@@ -28,15 +28,6 @@ from tests.lab_process import (
 )
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    with Lab(tmp_path_factory.mktemp("lab")) as started:
-        until(lambda: "healthy" in started.phases())
-        yield started
-        check_ledger(started)
-    assert started.process.returncode == 0
-
-
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_run_sends_its_five_events_in_order(lab, endpoint):
     async def main():

@@ -1,10 +1,13 @@
 """`<stage>.negotiation.<case>`: checks and findings, on histories of a few rows."""
 
+import subprocess
+
 import pytest
 
 from probe.check.judge import judge
 from probe.check.verdict import Outcome as Verdict
 from probe.history.records import Kind, Outcome, Phase, Violation
+from probe.model.reading import assign
 from tests.histories import Story
 
 DIALECT = {
@@ -246,3 +249,59 @@ def test_the_expectation_without_the_table_is_told():
     (one,) = (each for each in found.checks if each.id == "matrix.negotiation")
     assert one.verdict is Verdict.INCONCLUSIVE
     assert found.verdict is Verdict.INCONCLUSIVE
+
+
+TWO = ("plain", "supported_last", "two_lines", "two_lines_unknown_first")
+
+
+def test_lines_that_are_not_read_as_one_list_are_a_cause_of_their_own():
+    matrix = Matrix(*TWO, "value_300")
+    for case in ("plain", "supported_last"):
+        matrix.tried(case)
+    for case in (*TWO[2:], "value_300"):
+        matrix.tried(case, status=401)
+    found = matrix.judged()
+    lines, other = sorted(found.findings, key=lambda each: each.count, reverse=True)
+    assert {lines.code, other.code} == {"negotiation.rejected_supported"}
+    assert lines.message.endswith("seen with two_lines, two_lines_unknown_first")
+    assert "does not read the second line of Sec-WebSocket-Protocol" in lines.cause
+    assert "did not accept the token" in other.cause
+    assert "the lines were not read as one list" in check(found, "two_lines").message
+    assert "one list" not in check(found, "value_300").message
+
+
+def test_two_lines_are_no_cause_where_the_same_offer_fails_in_one():
+    matrix = Matrix(*TWO).tried("plain")
+    matrix.tried("supported_last", status=401).tried("two_lines_unknown_first", status=401)
+    found = matrix.tried("two_lines").judged()
+    assert "did not accept the token" in found.findings[0].cause
+    assert len(found.findings) == 1
+    untried = Matrix("two_lines").tried("two_lines", status=401).judged()
+    assert "did not accept the token" in untried.findings[0].cause
+
+
+def test_a_finding_is_tried_again_by_its_rows_alone_and_what_they_are_held_against():
+    matrix = Matrix(*TWO).tried("plain").tried("supported_last").tried("two_lines")
+    finding = matrix.tried("two_lines_unknown_first", status=401).judged().findings[0]
+    rows = "['plain', 'supported_last', 'two_lines_unknown_first']"
+    command = f'--stage matrix --set "stages.matrix.cases={rows}"'
+    assert finding.reproduce.endswith(f" {command}")
+    # What is printed is what a shell hands on, also where it was wrapped at a blank.
+    wrapped = command.replace("', '", "', \\\n  '")
+    shown = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s\\n' {wrapped}"], capture_output=True, text=True, check=True,
+        timeout=20,
+    )  # fmt: skip
+    *_, assignment = shown.stdout.splitlines()
+    data: dict[str, dict[str, dict[str, object]]] = {"stages": {"matrix": {}}}
+    assign(data, assignment)
+    assert data["stages"]["matrix"] == {"cases": [*TWO[:2], TWO[3]]}
+
+
+def test_who_has_named_the_rows_already_is_not_told_to_do_so_twice():
+    matrix = Matrix(*TWO).tried("plain").tried("supported_last").tried("two_lines")
+    story = matrix.tried("two_lines_unknown_first", status=401)
+    again = ("probe", "run", "n", "--stage", "matrix", "--set", "stages.matrix.cases=['plain']")
+    finding = judge(story.history(again=again), story.resolved).findings[0]
+    assert finding.reproduce.count("--set") == 1
+    assert finding.reproduce.count("--stage") == 1

@@ -24,7 +24,7 @@ import websockets
 
 from probe.history.records import Violation
 from probe.negotiation.answer import Answer
-from probe.negotiation.clients import CLIENTS, VERSIONS, opinion
+from probe.negotiation.clients import CLIENTS, VERSIONS, opinion, unsendable
 from probe.negotiation.head import read_head
 
 INSTALLED = Path(sys.prefix) / ".node" / "node_modules"
@@ -55,10 +55,16 @@ ANSWERS = {
     "status": (403, ("Content-Length: 0",), 0),
 }
 OFFERS = {"two": ("a", "b"), "none": ()}
+ODD = {"twice": ("a", "a"), "illegal": ("a", "b/c"), "cased": ("a", "A")}
+EVERY = OFFERS | ODD
 NODE = """
 const WebSocket = require('ws');
 const ask = ([name, url, offers]) => new Promise((done) => {
-  const socket = new WebSocket(url, offers, { perMessageDeflate: false });
+  let socket;
+  try { socket = new WebSocket(url, offers, { perMessageDeflate: false }); } catch (error) {
+    done([name, null, `${error.name}: ${error.message}`]);
+    return;
+  }
   socket.on('open', () => { done([name, true, socket.protocol]); socket.terminate(); });
   socket.on('error', (error) => done([name, false, error.message]));
 });
@@ -68,7 +74,11 @@ Promise.all(JSON.parse(process.argv[1]).map(ask)).then((all) => console.log(JSON
 
 PAGE = """<script>
 const ask = ([name, url, offers]) => new Promise((done) => {
-  const socket = new WebSocket(url, offers);
+  let socket;
+  try { socket = new WebSocket(url, offers); } catch (error) {
+    done([name, null, `${error.name}: ${error.message}`]);
+    return;
+  }
   socket.onopen = () => { done([name, true, socket.protocol]); socket.close(); };
   socket.onclose = (event) => done([name, false, 'close ' + event.code]);
 });
@@ -115,6 +125,8 @@ async def by_websockets(url, offers):
             url, subprotocols=list(offers) or None, compression=None, close_timeout=0.1
         ) as socket:
             return True, socket.subprotocol or ""
+    except ValueError as error:
+        return None, f"{type(error).__name__}: {error}"
     except (websockets.InvalidHandshake, websockets.InvalidMessage) as error:
         return False, f"{type(error).__name__}: {error}"
 
@@ -183,12 +195,13 @@ async def _measure():
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     base = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     names = [(kind, offers) for kind in ANSWERS for offers in OFFERS]
-    found: dict[tuple[str, ...], tuple[bool, str]] = {}
+    names += [("right", offers) for offers in ODD]
+    found: dict[tuple[str, ...], tuple[bool | None, str]] = {}
     async with asyncio.timeout(DEADLINE_S), server:
         for client, ask in (("websockets", by_websockets), ("aiohttp", by_aiohttp)):
-            said = await asyncio.gather(*(ask(f"{base}/{k}", OFFERS[o]) for k, o in names))
+            said = await asyncio.gather(*(ask(f"{base}/{k}", EVERY[o]) for k, o in names))
             found |= {(client, *name): each for name, each in zip(names, said, strict=True)}
-        calls = [[name, f"{base}/{name[0]}", OFFERS[name[1]]] for name in names]
+        calls = [[name, f"{base}/{name[0]}", EVERY[name[1]]] for name in names]
         seen = await by_browser(calls)
         found |= {("browser", *name): each for name, each in seen.items()}
         if INSTALLED.joinpath("ws").exists():
@@ -220,6 +233,33 @@ def test_a_client_does_what_is_said_of_it(measured, client, kind, offers):
         error = re.match(r"fails: ([A-Za-z]+)", thought.words)
         assert error is not None
         assert error[1] in said, (said, thought)
+
+
+@pytest.mark.parametrize("offers", ODD)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_offers_what_is_said_of_it(measured, client, offers):
+    if (client, "right", offers) not in measured:
+        pytest.skip("no Chromium" if client == "browser" else "`make node_modules` was not run")
+    opens, said = measured[client, "right", offers]
+    why = unsendable(client, (), ODD[offers])
+    assert (opens is None) == bool(why), (said, why)
+    for words in why:
+        kind, _, text = words.partition(": ")[2].partition(", ")
+        assert said.startswith(f"{kind}: ")
+        assert text.split()[-1] in said
+        assert not any(each in words for each in ("b/c", "'a'"))
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_only_a_browser_is_kept_from_headers(client):
+    own = ("Authorization", "authorization", "X-Two", "Cookie", "ORIGIN")
+    why = unsendable(client, own, ("a",))
+    if client != "browser":
+        assert not why
+    else:
+        assert len(why) == 1
+        assert why[0].startswith("a browser cannot send the headers authorization, X-Two: ")
+    assert not unsendable(client, ("Cookie", "origin"), ())
 
 
 def test_the_versions_that_are_named_are_no_newer_than_those_that_are_here():

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.foreign import BEGIN, END, servers
 from benchmarks.negotiation import (
-    BEGIN,
-    END,
     cell,
     explained,
     masked,
     matrix,
-    servers,
     short,
     table,
 )

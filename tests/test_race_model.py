@@ -6,8 +6,10 @@ import pytest
 from probe.errors import ConfigError
 from probe.model.dialect import Dialect
 from probe.model.plan import CLIENT, ceilings, make_plan, peak
-from probe.model.race import Played, Race, told_by
+from probe.model.race import Actor, Played, Race, told_by
+from probe.model.reading import build
 from probe.model.releases import identities_of_one, race_clients
+from probe.model.resolved import Resolved
 from probe.model.scenario import Scenario
 from probe.model.target import Target
 from tests.engine_sites import SPOKEN
@@ -45,7 +47,7 @@ def staged(**more):
         ({"actors": PAIR | {"three": {"script": [SWEPT, CONNECT]}}}, "exactly one gate"),
         ({"actors": PAIR | {"three": {"script": [CONNECT]}}}, "three has no gate"),
         ({"actors": {"one": {"script": [SWEPT, CONNECT]}}}, "a gate with a fixed offset"),
-        ({"actors": PAIR | {"x": {"script": [CONNECT, GATE]}}}, "nothing follows the last gate"),
+        ({"actors": PAIR | {"x": {"script": [CONNECT, GATE]}}}, "gate 1 lets nothing go"),
         ({"actors": PAIR | {"calibration": {"script": [GATE, CONNECT]}}}, "measure the jitter"),
         ({"control": "3ms"}, "goes with `at`"),
     ],
@@ -166,3 +168,117 @@ def test_what_a_trial_tells():
     assert told_by([fine, fine], placed=False) == "void"
     assert told_by([failed, early], placed=True) == "void"
     assert told_by([failed, stopped], placed=True) == "void"
+
+
+async def play(session):
+    await session.gate()
+    await session.connect()
+
+
+PYTHON = {"script": play, "gates": ["0ms", "swept", "2s"]}
+
+
+def refused(actors):
+    """The one mistake in a scenario with these actors."""
+    data = {"title": "t", "stages": {"r": staged(actors=PAIR | actors)}}
+    with pytest.raises(ConfigError) as caught:
+        build(Scenario, data, "f")
+    (problem,) = caught.value.problems
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("actor", "place", "words"),
+    [
+        ({"script": play}, "script", 'such as gates = ["0ms", "swept"]'),
+        ({"script": "python:m:play"}, "script", "its gates are not declared"),
+        ({"script": "visit", "gates": ["0ms"]}, "script", "an actor has no named script"),
+        ({"script": [GATE, CONNECT], "gates": ["0ms"]}, "script", "and drop `gates`"),
+        ({"script": play, "gates": ["soon"]}, "gates.0", ""),
+        ({"script": [], "gates": []}, "script", ""),
+        ({"script": [GATE, SWEPT, CONNECT]}, "script", "gate 1 lets nothing go: put an action"),
+        (
+            {"script": [GATE, CONNECT, GATE, {"do": "token", "case": "fresh"}]},
+            "script",
+            "gate 2 lets nothing go",
+        ),
+        ({"script": [GATE, CONNECT], "finally": [GATE]}, "finally", "drop the gate"),
+    ],
+)
+def test_gates_that_are_wrongly_declared_are_told_with_place_and_remedy(actor, place, words):
+    problem = refused({"x": actor})
+    path = f"stages.r.race.actors.x.{place}"
+    assert problem.path == path or problem.path.startswith(f"{path}.")
+    assert words in problem.message
+
+
+def test_an_actor_in_python_has_the_gates_that_it_declares():
+    found = race({"one": PYTHON})
+    actor = found.actors["one"]
+    assert [gate.offset for gate in actor.gates] == [0, "swept", 2_000 * MS]
+    assert (actor.script.play, actor.script.gates) == (play, (0, "swept", 2_000 * MS))
+    assert actor.steps == ()
+    assert (found.reference(), found.swept, found.swept_gate()) == (("one", 0), "one", 1)
+    assert found.against == "gate 1 of one"
+    alone = {"script": play, "gates": ["5ms"]}
+    assert race({"x": alone, "two": PAIR["two"]}).against == "the gate of x"
+    assert Actor(script=play, gates=["5ms", "swept"]).gates == actor.model_copy(
+        update={"declared": (5 * MS, "swept")}
+    ).gates  # fmt: skip
+
+
+def test_an_actor_in_python_is_planned_as_any_other():
+    mixed = PAIR | {"three": {"script": play, "gates": ["5ms"]}}
+    plan, _ = planned(staged(actors=mixed, comb=2))
+    group = next(each for each in plan.groups if each.name == "three")
+    assert group.population.script.gates == (5 * MS,)
+    assert peak(plan.stages[0], plan.groups).clients == 6
+
+
+def test_an_actor_in_python_is_stored_by_name_with_its_gates_and_planned_no_more():
+    stage = staged(actors={"one": PYTHON})
+    scenario = Scenario.model_validate({"title": "t", "stages": {"r": stage}})
+    text = Resolved("n", scenario, Dialect.model_validate(SPOKEN), {"name": "t"}).to_toml()
+    again = Resolved.from_toml(text, "f")
+    before, after = (each.stages["r"].race for each in (scenario, again.scenario))
+    assert before is not None
+    assert after is not None
+    actor = after.actors["one"]
+    assert actor.script == f"python:{__name__}:play"
+    assert actor.gates == before.actors["one"].gates
+    assert again.to_toml() == text
+    # Who puts the name into a file has no function to play.
+    actors = {"one": {"script": actor.script, "gates": ["0ms", "swept"]}}
+    with pytest.raises(ConfigError, match="belongs into a Python scenario"):
+        planned(staged(actors=actors))
+
+
+def test_editors_are_told_nothing_of_what_no_file_can_say():
+    schema = Scenario.model_json_schema()["$defs"]["Actor"]["properties"]
+    assert "gates" not in schema
+    assert "script" in schema
+
+
+def test_a_gate_behind_the_other_one_of_its_script_cannot_be_before_it():
+    behind = {"client": {"script": [GATE, CONNECT, SWEPT, {"do": "settle"}]}}
+    before = {"client": {"script": [SWEPT, CONNECT, GATE, {"do": "settle"}]}}
+    assert race(behind).range[0] == 0
+    assert race(before, range=["-400ms", "0ms"]).range[1] == 0
+    with pytest.raises(ValueError, match="none can be negative"):
+        race(behind, range=["-1ms", "400ms"])
+    with pytest.raises(ValueError, match="none can be positive"):
+        race(before, range=["-400ms", "1ms"])
+
+
+def test_an_offset_to_try_lies_within_the_range():
+    assert race(at="12ms").at == 12 * MS
+    with pytest.raises(ValueError, match="outside of the range"):
+        race(at="401ms")
+
+
+def test_a_label_that_one_actor_alone_has_joins_nobody():
+    one, two = ({**PAIR[name], "user": name} for name in PAIR)
+    with pytest.raises(ValueError, match=r"actors.one.user: no other actor is 'one'; others"):
+        race({"one": one, "two": two})
+    race({"one": {**one, "user": "same"}, "two": {**two, "user": "same"}})
+    race({"one": PAIR["one"], "two": two}, comb=4, comb_of="swept")  # it is there four times

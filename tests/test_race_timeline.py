@@ -7,7 +7,8 @@ from random import Random
 import uvloop
 
 from probe.clock import now_ns
-from probe.engine.turn import Timeline, Turn
+from probe.engine.gate import Timeline
+from probe.engine.turn import Turn
 
 MS = 1_000_000
 

@@ -126,7 +126,7 @@ def test_the_keys_are_the_promised_ones():
     }  # fmt: skip
     assert value["checks"][0]["interval"] == [None, 0.4]
     assert value["findings"][0]["witness"][0]["steps"] == [
-        {"at_s": 0.0, "who": "probe", "what": "GET /ws"}
+        {"at_s": 0.0, "who": "probe", "what": "GET /ws", "point": False}
     ]
 
 

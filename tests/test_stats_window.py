@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.stats import window_fit, window_search
-from probe.stats.window import Space
+from probe.stats.window import Space, Try
 from probe.stats.window_curve import curve
 from probe.stats.window_grid import Box, Grid, Pairs, coarse
 from probe.stats.window_zoom import Rows, filled
@@ -300,6 +300,87 @@ def test_a_window_that_went_away_is_not_confirmed():
     assert search.state == search.fitted.state == "not_confirmed"
     assert search.fitted.confirm.k1 == 0
     assert search.fitted.confirm.p_value == 1
+
+
+def test_a_fresh_trial_that_slipped_across_the_edge_confirms_nothing():
+    space = Space(-300 * MS, 300 * MS, 0, "step", 3 * MS)
+    search, rng = Search(space, 1), np.random.default_rng(1)
+    happens = lambda x: float(x < 40 * MS)  # noqa: E731 -- as short as what it is
+    slips = counted = 0
+    while (asked := search.next()) is not None:
+        fresh = asked.stage in {"confirm", "control"}
+        at = asked.offset_ns + (round(rng.normal(0, 12 * MS)) if fresh else 0)
+        stage = search.kept(asked, at)
+        slips += fresh and stage == "localise"
+        counted += fresh and stage == asked.stage
+        search.tell(at, bool(happens(at)), stage)
+    assert slips
+    assert counted
+    test = search.fitted.confirm
+    assert (test.k1, test.k0) == (test.n1, 0)
+    assert search.state == "confirmed"
+
+
+def test_a_fresh_trial_beside_its_window_confirms_nothing():
+    search = Search(WIDE, 1)
+    play(search, window(400, 50))
+    centre, width = search.fitted.centre_ns, search.fitted.width_ns
+    assert search.kept(Try(0, "confirm"), round(centre.value)) == "confirm"
+    assert search.kept(Try(0, "confirm"), round(centre.value + width.high)) == "localise"
+    assert search.kept(Try(0, "control"), round(centre.value)) == "localise"
+    assert search.kept(Try(0, "sweep"), round(centre.value)) == "sweep"
+
+
+def test_what_is_located_when_the_trials_are_used_up_is_confirmed():
+    happens = window(1300, 50)
+    whole = play(Search(WIDE, 1), happens)
+    needed = sum(stage in {"sweep", "localise"} for _, _, stage in whole)
+    # The goal had lasted for eight trials by then: it was reached before.
+    search = Search(WIDE, 1, trials_max=needed - 4)
+    rows = play(search, happens)
+    assert sum(stage in {"sweep", "localise"} for _, _, stage in rows) == needed - 4
+    assert rows[: needed - 4] == whole[: needed - 4]
+    assert search.state == search.fitted.state == "confirmed"
+    assert search.fitted.confirm.n1 >= 30
+
+
+@pytest.mark.parametrize("comb", [1, 20])
+def test_no_search_ends_on_something_located_that_nothing_confirmed(comb):
+    ends = set()
+    for trials_max in range(40, 140, 10):
+        search, rng, rows = Search(WIDE, 1, trials_max=trials_max), np.random.default_rng(1), []
+        while tries := [t for t in (search.next() for _ in range(comb)) if t is not None]:
+            for trial in tries:
+                hit = abs(trial.offset_ns / MS + rng.normal(0, 5) - 1300) < 25
+                rows.append((trial.offset_ns, hit, trial.stage))
+                search.tell(*rows[-1])
+        # The judge has all rows, and they say how it ended.
+        judged = fit(*(list(column) for column in zip(*rows, strict=True)), WIDE)
+        assert judged.state == search.state
+        ends.add(judged.state)
+    assert "confirmed" in ends
+    assert ends & {"none_found", "not_localised"}
+
+
+def test_what_always_goes_wrong_has_a_place_in_the_prior():
+    for space in (WIDE, NOISY, STEP):
+        pairs = Pairs.of(space)
+        prior = np.exp(pairs.log_prior)
+        assert prior.sum() == pytest.approx(1)
+        assert prior[np.maximum(pairs.base, pairs.top) > 0.99].sum() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("p1", "factor"), [(1.0, (0.85, 0.95)), (0.3, (1.2, 1.25))])
+def test_an_interval_hedges_less_the_surer_it_is_that_it_always_happens(p1, factor):
+    x, hit, _ = rows_of(WIDE, window(700, 200, p1), 3000)
+    order = np.argsort(x)
+    box = Box(550 * MS, 650 * MS, 750 * MS, 850 * MS)
+    grid = filled(WIDE, box, Pairs.of(WIDE), Rows(x[order].astype(float), hit[order]))
+    joint, sure = grid.joint(), grid.pairs.top > 0.99
+    assert grid.always() == pytest.approx(joint[:, sure].sum(), abs=1e-9)
+    own, told = window_fit.central(grid), window_fit.centre_of(grid, WIDE)
+    assert told.value == own.value
+    assert factor[0] <= told.half / own.half <= factor[1]
 
 
 def test_a_comb_is_several_trials_asked_before_any_is_told():

@@ -343,6 +343,39 @@ def test_a_pong_that_was_put_off_follows_without_another_write(tmp_path, site):
     run(body, tmp_path)
 
 
+def test_what_was_let_go_gives_the_connection_back_only_with_follow(tmp_path, site):
+    """In a tight loop there is only the write; what waited behind it comes afterwards."""
+
+    async def body(rig):
+        server = Records()
+        async with site(server) as port:
+            c = await rig.connect(site.url(port), gated=True, **site.how)
+            held = c.hold(FRAME)
+            held.follow()
+            assert held.armed, "not before it was let go"
+            assert not c.send_text(b"no")
+            server.writer.write(b"\x89\x01p")
+            await rig.ear.until(1)
+            await server.quiet()
+            size = len(server.all)
+            stamp = held.let_go()
+            assert stamp == held.sent_ns > 0
+            assert (held.armed, held.let_go()) == (False, 0)
+            assert not c.send_text(b"no")
+            await server.has(size + 1)
+            await server.quiet()
+            assert len(server.all) == size + 1, "the pong waits for follow"
+            held.follow()
+            held.follow()
+            await server.has(size + 1 + 7)
+            assert server.all[size + 1] == 0x8A
+            assert c.send_text(b"yes")
+            assert c.hold(FRAME).armed
+            c.abort()
+
+    run(body, tmp_path)
+
+
 @pytest.mark.parametrize("count", [2, 300])
 def test_a_burst_is_seen_all_or_not_at_all(tmp_path, site, count):
     async def body(rig):

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from probe.auth.describe import describe, expiry_s, seconds, subject
 from probe.errors import AuthError
-from probe.model.auth import FetchAuth, render
+from probe.model.auth import FetchAuth, check_token_text, render
 from probe.units import format_duration
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Endpoint:
             return _Refused(seen, again=False, remedy="check `auth.url`")
         token = _at(answer, self._auth.token_path)
         if not _is_token(token):
-            held = "no usable text" if token is not None else "nothing"
+            held = _unusable(token)
             seen = f"the answer has {held} at `{self._auth.token_path}`, it is {_shape(answer)}"
             return _Refused(redactor.text(seen), again=False, remedy="check `auth.token_path`")
         claims = describe(token, sent_s).claims
@@ -198,6 +198,21 @@ class Endpoint:
 
 def _is_token(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= _TOKEN_CHARS_MAX
+
+
+def _unusable(value: object) -> str:
+    """What is wrong with what stands where the token ought to; never itself."""
+    if value is None:
+        return "nothing"
+    if not isinstance(value, str) or not value:
+        return "no usable text"
+    if len(value) > _TOKEN_CHARS_MAX:
+        return f"no usable text (it is longer than {_TOKEN_CHARS_MAX} characters)"
+    try:
+        check_token_text(value)
+    except ValueError as error:
+        return f"no usable text (it {error})"
+    return "no usable text (it holds what is not printable)"
 
 
 def _is_digits(value: object) -> TypeGuard[str]:

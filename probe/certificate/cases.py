@@ -238,6 +238,7 @@ _CONNECTIONS: Final = (
         Dose("0.02", "0.02 of some 600 limited messages: P(no hit) < 0.1 %"),
         _EQUAL,
         (f"{_FLOODER}={_ONE_FLOOD}",),
+        stage="flood",
     ),
     Case(
         "rate_limit_global",
@@ -248,6 +249,7 @@ _CONNECTIONS: Final = (
         Count(None, 1.0, "each message of another user is a hit, and the users are counted"),
         (f"{_FLOODER}.13.lasts=1s",),
         _FAILED,
+        stage="flood",
     ),
     _golden(
         "close_1011_midrun",

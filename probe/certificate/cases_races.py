@@ -81,6 +81,19 @@ _WINDOWS: Final = (
         _TRIAL,
         stage="pair",
     ),
+    Case(
+        "takeover_race",
+        "session_races",
+        ("race.window",),
+        Dose(
+            "50ms",
+            "40 trials, every fourth of them within the window",
+            faster("overlap", "-100ms", "100ms"),
+        ),
+        Dose("30ms", "60 trials over 200 ms: P(no hit) < 0.1 %"),
+        _TRIAL,
+        stage="overlap",
+    ),
 )
 
 _BREAKER: Final = "stages.breaker.race"
@@ -91,6 +104,14 @@ SOON: Final = (
     f"{_BREAKER}.confirm=32",
     f"{_BREAKER}.actors.last.script.0.offset=1500ms",
 )
+_HERD: Final = "stages.herd.race"
+HERD: Final = (
+    f"{_HERD}.actors.failing.script.3.offset=-1500ms",
+    f"{_HERD}.trials=40",
+    f"{_HERD}.confirm=20",
+    f"{_HERD}.within=2s",
+)
+CAP: Final = faster("cap", "1ms", "200ms")
 REVOCATION: Final = (
     *faster("connects", "20ms", "1s"),
     *faster("open_sessions", "20ms", "1s"),
@@ -126,7 +147,38 @@ _STEPS: Final = (
     ),
 )
 
-TAIL: Final = ("stages.tail.populations.logins.shape.lasts=4s",)
+BURSTS: Final = ("stages.bursts.race.trials=20", "stages.bursts.race.confirm=10")
+_EDGES: Final = (
+    Case(
+        "limit_resets_at_edge",
+        "rate_limit",
+        ("race.limit_edge",),
+        Dose("1", "a switch; 20 trials, two of three of them beyond the edge", BURSTS),
+        None,
+        Count(None, 1.0, "each message beyond the limit is a hit, and the trials are counted"),
+        stage="bursts",
+    ),
+    Case(
+        "breaker_half_open",
+        "circuit_breaker",
+        ("race.half_open",),
+        Dose("100ms", "40 users of herds over 398 ms, every fourth of them refused", HERD),
+        Dose("20ms", "40 users of herds over 398 ms: none of their gaps is wider than 17 ms", HERD),
+        Count(1.0, 1.0, "each hit is one user refused, and each of them is counted"),
+        stage="herd",
+    ),
+    Case(
+        "cap_race",
+        "rate_limit",
+        ("race.cap",),
+        Dose("50ms", "40 trials, every fourth of them within the gap", CAP),
+        Dose("25ms", "120 trials over 399 ms: P(no hit) < 0.1 %"),
+        _TRIAL,
+        stage="cap",
+    ),
+)
+
+TAIL: Final = ("stages.tail.populations.logins.shape.lasts=6s",)
 _BLOCKS: Final = (
     Case(
         "validation_blocks_loop",
@@ -150,11 +202,11 @@ _BLOCKS: Final = (
         "slow_accept_tail",
         "auth_races",
         ("latency.over_limit",),
-        Dose("0.2", "480 connections, every fifth of them slow; 1 % may be", TAIL),
-        Dose("0.03", "1,440 connections: P(too few to tell 3 % from 1 %) < 0.1 %"),
+        Dose("0.2", "720 connections, every fifth of them slow; 0.5 % may be", TAIL),
+        Dose("0.02", "1,440 connections: P(too few to tell 2 % from 0.5 %) < 0.1 %"),
         Count(1.0, 1.0, "each hit is one connection, and each connection is counted"),
         stage="tail",
     ),
 )
 
-RACES: Final[tuple[Case, ...]] = (*_WINDOWS, *_STEPS, *_BLOCKS)
+RACES: Final[tuple[Case, ...]] = (*_WINDOWS, *_STEPS, *_EDGES, *_BLOCKS)

@@ -10,7 +10,7 @@ from typing import Final
 
 from probe.certificate.case import Sound
 from probe.certificate.cases import READERS, SECOND, SQUEEZE, USERS
-from probe.certificate.cases_races import REVOCATION, SOON, TAIL, faster
+from probe.certificate.cases_races import BURSTS, CAP, HERD, REVOCATION, SOON, TAIL, faster
 
 SOUND: Final[tuple[Sound, ...]] = (
     Sound("smoke", (f"{USERS}.shape.rate=30/s", f"{USERS}.shape.lasts=2s"), repeats=30),
@@ -52,7 +52,7 @@ SOUND: Final[tuple[Sound, ...]] = (
     Sound("isolation", (f"{USERS}.shape.rate=60/s", SECOND, f"{USERS}.users=15")),
     Sound("broadcast"),
     Sound("modes", ("stages.side_by_side.populations.users.shape.lasts=2s",)),
-    Sound("rate_limit"),
+    Sound("rate_limit", (*CAP, *BURSTS)),
     Sound("backpressure", (*SQUEEZE, f"{READERS}.shape.clients=3")),
     Sound(
         "soak",
@@ -67,6 +67,7 @@ SOUND: Final[tuple[Sound, ...]] = (
         ),
     ),
     Sound("two_runs"),
+    Sound("own_race"),
     Sound("negotiation"),
     Sound("auth_matrix"),
     Sound("first_message"),
@@ -100,5 +101,5 @@ SOUND: Final[tuple[Sound, ...]] = (
         ),
     ),
     Sound("revocation", REVOCATION),
-    Sound("circuit_breaker", (*SOON, 'stages.herd.race.range=["1500ms","1502ms"]')),
+    Sound("circuit_breaker", (*SOON, *HERD)),
 )

@@ -1,7 +1,8 @@
 """The authentication matrix: what became of every bad token, in every presentation.
 
 The rule: one bad token that becomes ready, or gets an event of a run, fails its row, whatever
-else was seen. A refusal counts where a good token got in at the same endpoint in the same way,
+else was seen; but for the token of another user than the one named beside it, where the service
+keeps to the token. A refusal counts where a good token got in at the same endpoint in the same way,
 before the bad ones and after them; a refusal that is not about the token (429, 502, 503, 504,
 a drop, a service that goes away) proves nothing. Silence and an error of the service's own
 let nobody in and are told. A row that could not be made is SKIPPED with the reason.
@@ -16,11 +17,13 @@ import numpy as np
 
 from probe.check.bound import Part, unmeasured
 from probe.check.catalogue import finding
+from probe.check.rows import connection, of_stage
 from probe.check.shown import Unmade, unmade, untried
 from probe.check.verdict import Check, Outcome
 from probe.check.view import accepted, good, labels
 from probe.check.witness import witnesses
-from probe.check.words import duration, of
+from probe.check.words import duration, of, only_cases
+from probe.history.records import Kind
 from probe.history.records import Outcome as Ended
 from probe.model.bad_tokens import TOKEN_CASES, expected, lacking
 from probe.model.matrix import CONTROL, CONTROL_AFTER, token_rows
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     _Fate = tuple[Mask, str, Severity | None, str]  # which, code, severity, in words
 
+BY_USER: Final = 1  # FOREIGN.flag
 _WHAT: Final = "authentication"
 _NOT_THE_TOKEN: Final = (408, 429, 502, 503, 504)
 _REFUSING: Final = (300, 499)
@@ -41,7 +45,8 @@ _FAILING: Final = (500, 599)
 _INTERNAL: Final = 1011
 _GOING: Final = (1001, 1012, 1013, 1014)
 _INSIDE: Final = "got in"
-_LATE: Final = "got a 101 first and a Close then, so that a client sees an open connection"
+_LATE: Final = "got a 101 first"
+_FAILED: Final = "got an error of the service's own (a status of 5xx, close 1011) and not a no"
 _GONE: Final = (Ended.CLOSED, Ended.EOF, Ended.RESET)
 
 
@@ -167,6 +172,12 @@ def _row(
     ought = "may be accepted or not" if wanted == "informational" else f"ought to be {wanted}"
     message = f"{case.title} ({case.section}): {ought}; of {len(rows)}: {got}"
     verdict, more = _verdict(wanted, rows, fate, controlled)
+    told = _told(view, what, present, case, rows, fate)
+    if case.needs == "user" and verdict is Outcome.FAIL:
+        excuse = _as_its_user(view, rows[fate.inside])
+        if excuse is not None:
+            verdict, more = excuse
+            told = [each for each in told if each.words != _INSIDE]
     control = f"a good token shown as {present} got in at the same endpoints"
     part.checks.append(
         Check(
@@ -174,7 +185,22 @@ def _row(
             message + more, control=control if controlled else "failed: no good token got in",
         )
     )  # fmt: skip
-    return _told(view, what, present, case, rows, fate)
+    return told
+
+
+def _as_its_user(view: StageView, inside: Rows) -> tuple[Outcome, str] | None:
+    """Who shows one user's token beside another's name may be served as the token's user.
+
+    None where nothing excuses it: no message named the token's user, though messages name one.
+    """
+    if view.resolved.dialect.paths.user is None:
+        words = "; as whom nobody can tell, since the dialect has no paths.user"
+        return Outcome.INCONCLUSIVE, words
+    noted = of_stage(view, Kind.FOREIGN)
+    noted = noted[noted["flag"] == BY_USER]
+    if not np.isin(connection(inside, "attempt"), connection(noted)).all():
+        return None
+    return Outcome.PASS, "; served as the user of the token: the name beside it was not looked at"
 
 
 def _verdict(
@@ -224,7 +250,7 @@ def _told(
         case "rejected":
             table = [
                 let_in,
-                (fate.failed, "auth.error", None, "made the service fail instead of saying no"),
+                (fate.failed, "auth.error", None, _FAILED),
                 (fate.mute, "auth.left_open", None, f"got a 101 and nothing more for {within}"),
                 (fate.taken_back & handshake, "negotiation.closed_after_accept", "minor", _LATE),
             ]
@@ -249,8 +275,13 @@ def _folded(view: StageView, told: list[_Told]) -> list[Finding]:
         which = "; ".join(f"{title} (as {', '.join(names)})" for title, names in shows.items())
         words = f"{of(len(rows), sum(each.n for each in mine), 'attempt')} {mine[0].words}"
         words += _how_far(view, rows) if mine[0].words == _INSIDE else ""
-        made = witnessed(view, code, mine[0].what, rows, f"{words}: {which}")
-        out.append(replace(made, severity=mine[0].severity or made.severity))
+        words += _how_ended(rows) if mine[0].words == _LATE else ""
+        made = witnessed(
+            view, code, mine[0].what, rows, f"{words}: {which}",
+            pattern="token" if mine[0].words == _LATE else "",
+        )  # fmt: skip
+        again = only_cases(view.name, (each.what.rpartition(".")[2] for each in mine))
+        out.append(replace(made, severity=mine[0].severity or made.severity, reproduce=again))
     return out
 
 
@@ -263,6 +294,15 @@ def _how_far(view: StageView, rows: Rows) -> str:
     ready, served = int((rows["ready"] > 0).sum()), int((rows["served"] > 0).sum())
     became = "became ready" if view.resolved.dialect.ready.event else "stayed open"
     return f" ({ready:,} {became}, {served:,} got events of a run)"
+
+
+def _how_ended(rows: Rows) -> str:
+    """Whether a Close came: where none did nobody was told anything."""
+    closed, n = int((rows["outcome"] == Ended.CLOSED).sum()), len(rows)
+    how = " and then a Close" if closed == n else ", and then TCP ended without a Close"
+    if 0 < closed < n:
+        how = f", and then {closed:,} a Close and {n - closed:,} the end of TCP without one"
+    return f"{how}, so that a client sees an open connection"
 
 
 def _unmade(view: StageView, present: str, case: str, reasons: dict[int, Unmade]) -> Unmade | None:
@@ -297,7 +337,9 @@ def witnessed(
     worst: Any = None,
     *,
     count: int = 0,
+    pattern: str = "",
 ) -> Finding:
     """A finding of the check `what` with these attempts as its cases; `count`: if others count."""
     cases = witnesses(view, rows, worst) if len(rows) else ()
-    return finding(code, f"{view.name}.{what}", count or len(rows), words, witness=cases)
+    name = f"{view.name}.{what}"
+    return finding(code, name, count or len(rows), words, witness=cases, pattern=pattern)

@@ -14,7 +14,7 @@ from probe.check.entries_authentication import AUTHENTICATION
 from probe.check.entries_delivery import DELIVERY, FAMILIES
 from probe.check.entries_negotiation import NEGOTIATION
 from probe.check.entries_pressure import PRESSURE
-from probe.check.entries_race import RACES
+from probe.check.entries_race import OWN, RACES
 from probe.check.entry import Entry
 from probe.check.verdict import Finding, Witness
 
@@ -38,6 +38,10 @@ _DOWN: Final = (
     "those who are in"
 )
 _UNIT: Final = "docs/methods.md, Restarts"
+_LINES: Final = (
+    "the service does not read the second line of Sec-WebSocket-Protocol, or refuses two, though "
+    "several are one list (RFC 9110 sections 5.2 and 5.3, RFC 6455 section 11.3.4)"
+)
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "target.refused": _target(
@@ -123,6 +127,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             "": "no negotiation of subprotocols worked: the service does not know the offer, or a "
             "proxy strips Sec-WebSocket-Protocol",
             "auth": "the service did not accept the token in this presentation",
+            "lines": _LINES,
         },
         "docs/field.md, subprotocol negotiation",
         _DEFAULT,
@@ -130,7 +135,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "negotiation.wrong_selection": Entry(
         "major",
         "witness",
-        {"": "the service picks another subprotocol than the dialect promises"},
+        {"": "the service picks another subprotocol than the dialect promises", "lines": _LINES},
         _RFC,
         _DEFAULT,
     ),
@@ -139,7 +144,8 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "witness",
         {
             "": "the service accepts without choosing one of the offers, which is legal, and every "
-            "browser then fails the connection"
+            "browser then fails the connection",
+            "lines": _LINES,
         },
         _RFC,
         _DEFAULT,
@@ -149,7 +155,9 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "witness",
         {
             "": "the offer is judged after the upgrade: a client sees an open connection first; "
-            "reject with an HTTP status before it"
+            "reject with an HTTP status before it",
+            "token": "the token is judged after the upgrade, or the service fails over it there: a "
+            "client sees an open connection first; reject with an HTTP status before it",
         },
         "docs/field.md, Negotiation",
         _DEFAULT,
@@ -254,10 +262,10 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
 
 
 def entry_of(code: str) -> Entry:
-    """The row of a code; of a family of codes where it ends in a name of the dialect."""
+    """The row of a code; of a family where it ends in a name of the dialect or the scenario."""
     if code in CATALOGUE:
         return CATALOGUE[code]
-    for start, entry in FAMILIES.items():
+    for start, entry in (*FAMILIES.items(), *OWN.items()):
         if code.startswith(start):
             return entry
     raise KeyError(code)

@@ -29,7 +29,7 @@ def _sequence(severity: Severity, cause: str, source: str = _SEQUENCE) -> Entry:
 
 
 AUTHENTICATION: Final[Mapping[str, Entry]] = {
-    "auth.absent": _bad("nobody asks for a token here", "RFC 6750 section 3.1"),
+    "auth.absent": _bad("nobody asks for a token here", "RFC 6750 section 3"),
     "auth.expired": _bad(
         "`exp` is not checked, or with a leeway of hours", "RFC 7519 section 4.1.4"
     ),
@@ -53,7 +53,7 @@ AUTHENTICATION: Final[Mapping[str, Entry]] = {
     "auth.alg_none": _bad(
         "the algorithm is taken from the token, and `none` with it: fix the algorithms that are "
         "accepted",
-        "RFC 8725 sections 2.1, 3.1 and 3.2",
+        "RFC 7518 section 3.6; RFC 8725 sections 2.1, 3.1 and 3.2",
     ),
     "auth.no_signature": _bad("an empty signature counts as a good one", "RFC 7515 section 5.2"),
     "auth.key_confusion": _bad(
@@ -69,7 +69,7 @@ AUTHENTICATION: Final[Mapping[str, Entry]] = {
     ),
     "auth.missing_subject": _bad(
         "a token without `sub` gets in, as nobody: whose events are its own?",
-        "RFC 7519 section 4.1.2; RFC 8725 section 3.8",
+        "RFC 7519 section 4.1.2; the dialect's recipients",
         "major",
     ),
     "auth.revoked": _bad(
@@ -77,7 +77,7 @@ AUTHENTICATION: Final[Mapping[str, Entry]] = {
         "RFC 7009 section 2.1",
     ),
     "auth.another_user": _bad(
-        "the user is taken from what the client says, not from its token", "RFC 8725 section 3.8"
+        "the user is taken from what the client says, not from its token", "RFC 7519 section 4.1.2"
     ),
     "auth.unknown_key_id": _bad(
         "the key id is not looked at: a hint", "RFC 7515 section 4.1.4", "info"
@@ -91,7 +91,7 @@ AUTHENTICATION: Final[Mapping[str, Entry]] = {
         "a leeway for clocks, which is allowed", "RFC 7519 section 4.1.4", "info"
     ),
     "auth.two_that_differ": _bad(
-        "of two tokens in one request one is not looked at", "RFC 6750 section 2", "info"
+        "of two tokens in one request one is not looked at", "RFC 6750 sections 2 and 3.1", "info"
     ),
     "auth.rejected_good": _bad(
         "a good token is refused: another key, audience or clock than the probe's, or a lockout "
@@ -100,7 +100,8 @@ AUTHENTICATION: Final[Mapping[str, Entry]] = {
         "major",
     ),
     "auth.error": _bad(
-        "a bad token makes the service fail instead of saying no: an exception that is not caught",
+        "a bad token makes the service fail instead of saying no: an exception that is not caught, "
+        "or 1011 chosen where 1008 or a code of 4000 to 4999 says no",
         "RFC 6750 section 3.1",
         "minor",
     ),

@@ -24,14 +24,22 @@ def _race(cause: str, source: str = _WINDOWS, severity: str = "critical") -> Ent
     )
 
 
+_WINDOW: Final = (
+    "two actions that are each handled well disturb each other when they come this close: "
+    "look for what one checks and the other changes, with a wait in between"
+)
+_STEP: Final = (
+    "what the one action brings about holds only after this long: a cache, a poll, a replica"
+)
+
+OWN: Final[Mapping[str, Entry]] = {
+    "race.": Entry("critical", "witness", {"": _WINDOW, "step": _STEP}, _WINDOWS, _FAR)
+}
+"""A race that a scenario names itself: `race.` and its name; the cause goes by its shape."""
+
 RACES: Final[Mapping[str, Entry]] = {
-    "race.window": _race(
-        "two actions that are each handled well disturb each other when they come this close: "
-        "look for what one checks and the other changes, with a wait in between"
-    ),
-    "race.step": _race(
-        "what the one action brings about holds only after this long: a cache, a poll, a replica"
-    ),
+    "race.window": _race(_WINDOW),
+    "race.step": _race(_STEP),
     "race.actor": _race(
         "an action that the others are held against does not itself come through: see its reason"
     ),
@@ -91,6 +99,23 @@ RACES: Final[Mapping[str, Entry]] = {
     "race.breaker_sticks": _race(
         "the circuit breaker does not close again by itself: nobody gets in until a restart",
         _FIELD + "circuit breaker",
+    ),
+    "race.half_open": _race(
+        "a circuit breaker that is half-open tries one user and refuses all others until that is "
+        "decided: let through as many as can be served, or have the others wait (where the first "
+        "is refused as well, it is still open)",
+        _FIELD + "circuit breaker; retry ladder",
+    ),
+    "race.cap": _race(
+        "connections are checked against a cap and counted only later, with a wait in between: "
+        "check and count in one step, such as an atomic increment that is taken back",
+        _FIELD + "several clients of one user",
+    ),
+    "race.limit_edge": _race(
+        "messages are counted in fixed windows, so that twice the limit is served around the edge "
+        "between two of them: use a token bucket or a sliding window",
+        _FIELD + "several clients of one user",
+        "major",
     ),
     "loop.blocked": Entry(
         "major",

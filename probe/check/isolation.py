@@ -4,7 +4,9 @@ The rule (docs/methods.md, Delivery): every run id names the session that began 
 that a copy of it in a message, or in the reason of a Close, tells its user; so does a whole
 token, and the user's field where the dialect has one. Where the service names the runs, ids
 are looked at in their own place only, and one that no session knows may be anybody's.
-One case fails the run, also where nobody asked and on a probe that was unfit. A PASS needs
+One case fails the run, also where nobody asked and on a probe that was unfit. What a client
+caused itself is nobody's: that a token which it showed comes back, or that a connection opened
+with the token of another user, as a matrix of tokens does, is that user's. A PASS needs
 two users, and own events that were told by their ids: that shows that others' would be.
 """
 
@@ -19,6 +21,7 @@ from probe.check.catalogue import finding
 from probe.check.delivery.receipts import identities
 from probe.check.lines import type_words
 from probe.check.rows import places_of
+from probe.check.shown import shown
 from probe.check.witness import message_witness, run_witness
 from probe.check.words import at_most, counted, of, were
 from probe.history.records import Kind, identity_mark
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 WHAT: Final = "isolation"
 _RUN, _TOKEN = 0, 2  # FOREIGN.flag; 1 is the user's field
 _RECEIVED: Final = 1  # CLOSE.flag
+_ANOTHER: Final = "another_user"  # Shown.case
 _NOT_OURS: Final = -2  # GOT.b
 
 
@@ -87,6 +91,7 @@ def _foreign(view: StageView, others: Rows) -> tuple[Rows, Rows]:
     noted = view.history.of(Kind.FOREIGN)
     noted = noted[np.isin(noted["session"], view.sessions["session"])]
     noted = noted[(noted["flag"] != _RUN) | _strange(view, noted)]
+    noted = noted[~_shown_here(view, noted)]
     sessions = np.unique(np.concatenate([direct["session"], noted["session"]]))
     if not len(sessions):
         return direct, direct
@@ -98,7 +103,8 @@ def _foreign(view: StageView, others: Rows) -> tuple[Rows, Rows]:
     head = few["kind"] != Kind.FOREIGN
     message = np.cumsum(head)
     by_run = (few["kind"] != Kind.CLOSE) & _strange(view, few)
-    telling = by_run | ((few["kind"] == Kind.FOREIGN) & (few["flag"] != _RUN))
+    named = (few["kind"] == Kind.FOREIGN) & (few["flag"] != _RUN) & ~_shown_here(view, few)
+    telling = by_run | named
     # A run's key tells more than a user's field: it names whose it is.
     order = np.lexsort((few["b"] < 0, message))
     order = order[telling[order]]
@@ -114,6 +120,33 @@ def _strange(view: StageView, rows: Rows) -> Mask:
     theirs = identities(view, rows["b"] >> 32)
     own = identities(view, rows["session"])
     return np.asarray((rows["b"] >= 0) & (theirs >= 0) & (theirs != own))
+
+
+def _shown_here(view: StageView, rows: Rows) -> Mask:
+    """FOREIGN rows that name the user whose token their own client has shown.
+
+    That is a user whom no client of the run is. Its token is known to the client from then on;
+    messages for it are the client's own where the connection was opened with that token.
+    """
+    out = np.zeros(len(rows), dtype=np.bool_)
+    showed = {
+        session: mine
+        for session, mine in shown(view).items()
+        if any(each.case == _ANOTHER for each in mine)
+    }
+    if not showed:
+        return out
+    theirs = (rows["kind"] == Kind.FOREIGN) & np.isin(rows["session"], list(showed))
+    clients = set(view.history.sessions["identity"].tolist())
+    dials = {(int(r["session"]), int(r["attempt"])): int(r["dial"]) for r in view.attempts}
+    for k in np.flatnonzero(theirs):
+        session, flag = int(rows["session"][k]), int(rows["flag"][k])
+        dial = dials.get((session, int(rows["op"][k])), 0)
+        until = int(rows["t"][k]) if flag == _TOKEN else dial
+        before = [each.case for each in showed[session] if each.since <= until]
+        nobody = identity_mark(int(rows["b"][k])) not in clients
+        out[k] = nobody and _ANOTHER in (before if flag == _TOKEN else before[-1:])
+    return out
 
 
 def _finding(view: StageView, cases: Rows, marks: Rows, n: int) -> Finding:

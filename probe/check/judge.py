@@ -263,8 +263,13 @@ def _reproduce(history: History, resolved: Resolved, check: str, more: str) -> s
     stage = resolved.scenario.stages.get(check.partition(".")[0])
     if stage is not None and stage.anchor == "restart" and "--restarts" not in words:
         words += f" --restarts {min(REPRODUCE_TRIALS, stage.trials)}"
-    if "--stage" in words:
-        more = more[more.find("--at") :] if "--at" in more and "--at" not in words else ""
+    if "--stage" in words and more.startswith("--stage"):
+        more = " ".join(more.split(" ")[2:])
+    if more.startswith("--at") and "--at" in words:
+        more = ""
+    stage_only, _, assignment = more.partition("--set ")
+    if assignment and assignment.strip('"').partition("=")[0] in words:
+        more = stage_only.strip()  # who has narrowed it already need not do so twice
     if more:
         words += f" {more}"
     return words

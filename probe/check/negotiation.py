@@ -16,7 +16,7 @@ from probe.check.bound import Part, unmeasured
 from probe.check.catalogue import finding
 from probe.check.verdict import Check, Outcome
 from probe.check.witness import witnesses
-from probe.check.words import counted, of, plain
+from probe.check.words import counted, of, only_cases, plain
 from probe.model.handshakes import HANDSHAKES
 from probe.negotiation.answer import answer_of, request_of
 from probe.negotiation.diagnosis import outcome
@@ -66,7 +66,7 @@ def negotiation(view: StageView) -> Part:
     tried = {name: _tries(view, index, repertoire) for index, name in cases.items()}
     for name in cases.values():
         part.checks.append(_check(view, HANDSHAKES[name], repertoire, tried))
-    part.findings += _findings(view, [each for several in tried.values() for each in several])
+    part.findings += _findings(view, repertoire, tried)
     part.summary["negotiation"] = {view.name: _table(view, repertoire, tried)}
     return part
 
@@ -134,6 +134,8 @@ def _check(
     words = f"{case.title}: {_wish(want)}; {_seen(told)}"
     remarks = list(dict.fromkeys(remark for each in told for remark in each.remarks))
     words += "".join(f"; {each.words} ({_GRADES[each.grade]}: {each.section})" for each in remarks)
+    if any(_in_one_line(each, tried) for each in told):
+        words += "; the same offer in one line is right, so the lines were not read as one list"
     verdict = Outcome.PASS
     if any(each.grade != "informational" for each in remarks):
         verdict = Outcome.FAIL
@@ -172,17 +174,59 @@ def _kind(answer: Answer) -> tuple[Any, ...]:
     return answer.way, answer.status, answer.protocols, answer.body, answer.code, answer.reason
 
 
-def _findings(view: StageView, tried: list[_Tried]) -> list[Finding]:
-    """One for each code, over all rows that show it."""
-    by_code: dict[str, list[tuple[_Tried, Remark]]] = {}
-    for each in tried:
+def _in_one_line(one: _Tried, tried: dict[str, list[_Tried]]) -> bool:
+    """Whether a row with several lines went wrong, and all with the same offer in one did not."""
+    if len(one.case.offers) < 2 or not _wrong(one):  # noqa: PLR2004 -- several
+        return False
+    others = [
+        each
+        for name in _with_one_line(one.case)
+        for each in tried.get(name, [])
+        if each.endpoint == one.endpoint
+    ]
+    return bool(others) and all(o.answer.way == "accepted" and not _wrong(o) for o in others)
+
+
+def _with_one_line(case: HandshakeCase) -> list[str]:
+    """The rows that differ from this one in nothing but that their offer is one line."""
+    joined = ", ".join(case.offers).replace("{first}, {rest}", "{default}")
+    alike = (case.lines, case.shown, case.behind, case.sent)
+    return [
+        name
+        for name, each in HANDSHAKES.items()
+        if each.offers == (joined,) and (each.lines, each.shown, each.behind, each.sent) == alike
+    ]
+
+
+def _wrong(one: _Tried) -> bool:
+    return any(each.grade != "informational" for each in one.remarks)
+
+
+def _findings(
+    view: StageView, repertoire: Repertoire, tried: dict[str, list[_Tried]]
+) -> list[Finding]:
+    """One for each code, over all rows that show it; lines that were not read are another."""
+    every = [each for several in tried.values() for each in several]
+    found: dict[tuple[str, str], list[tuple[_Tried, Remark]]] = {}
+    for each in every:
+        lines = "lines" if _in_one_line(each, tried) else ""
         for remark in {one.code: one for one in reversed(each.remarks)}.values():
             if remark.grade != "informational":
-                by_code.setdefault(remark.code, []).append((each, remark))
-    return [_finding(view, code, cases, len(tried)) for code, cases in by_code.items()]
+                found.setdefault((remark.code, lines), []).append((each, remark))
+    return [
+        _finding(view, repertoire, code, cases, len(every), lines)
+        for (code, lines), cases in found.items()
+    ]
 
 
-def _finding(view: StageView, code: str, cases: list[tuple[_Tried, Remark]], n: int) -> Finding:
+def _finding(
+    view: StageView,
+    repertoire: Repertoire,
+    code: str,
+    cases: list[tuple[_Tried, Remark]],
+    n: int,
+    lines: str,
+) -> Finding:
     first, remark = cases[0]
     names = list(dict.fromkeys(each.case.name for each, _ in cases))
     listed = ", ".join(names[:_NAMED_MAX])
@@ -192,11 +236,21 @@ def _finding(view: StageView, code: str, cases: list[tuple[_Tried, Remark]], n: 
         f"({_GRADES[remark.grade]}: {remark.section}); seen with {listed}{more}"
     )
     rows: Rows = view.attempts[[each.place for each, _ in cases]]
-    pattern = "auth" if first.answer.status in _UNAUTHORIZED else ""
-    return finding(
+    pattern = lines or ("auth" if first.answer.status in _UNAUTHORIZED else "")
+    made = finding(
         code, f"{view.name}.negotiation.{first.case.name}", len(cases), words,
         witness=_whole(view, witnesses(view, rows)), pattern=pattern,
     )  # fmt: skip
+    return replace(made, reproduce=_again(view, repertoire, names))
+
+
+def _again(view: StageView, repertoire: Repertoire, names: list[str]) -> str:
+    """The options that try these rows alone, behind those that they are held against."""
+    rows = [repertoire.control(HANDSHAKES[name]) for name in names]
+    for case in (HANDSHAKES[name] for name in names):
+        others = _with_one_line(case) if len(case.offers) > 1 else []
+        rows += [] if {*others} & {*rows} else others[:1]
+    return only_cases(view.name, (*rows, *names))
 
 
 def _whole(view: StageView, cases: tuple[Witness, ...]) -> tuple[Witness, ...]:

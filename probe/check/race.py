@@ -8,25 +8,37 @@ has made all its trials and says how small a window they could have missed.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from probe.check.bound import Part, absence, unmeasured
-from probe.check.catalogue import CATALOGUE, finding
+from probe.check.catalogue import finding
 from probe.check.race_acting import at_the_service, between
 from probe.check.race_figures import figures
+from probe.check.race_made import made
+from probe.check.race_shape import at_the_edge, rather, space_of
 from probe.check.race_trials import trials_of
-from probe.check.race_words import apart, beside, confirmation, exposure, offset, some, told, trials
+from probe.check.race_witness import race_witnesses
+from probe.check.race_words import (
+    apart,
+    beside,
+    confirmation,
+    exposure,
+    offset,
+    share,
+    some,
+    told,
+    trials,
+)
+from probe.check.shrunk import shrunk, tell
 from probe.check.verdict import Check, Outcome
-from probe.check.witness import witnesses
 from probe.check.words import duration, of, plain
-from probe.history.records import Kind
 from probe.stats.rates import zero_bound
 from probe.stats.trials import confirmed
-from probe.stats.window import Space
 from probe.stats.window_fit import fit
 
 if TYPE_CHECKING:
@@ -41,6 +53,7 @@ REPRODUCE: Final = 30
 _ASSUMED: Final = 2  # JITTER.flag
 _LATE: Final = ("it was not over in time", ": deadline")
 _NOTHING: Final = "no trial told anything"
+_STOPPED: Final = "stopped"
 
 
 def race(view: StageView) -> Part:
@@ -49,40 +62,45 @@ def race(view: StageView) -> Part:
     rule = view.stage.race
     if rule is None:
         return part
-    found = trials_of(view, rule)
-    statistics = _fit(view, rule, found)
+    small = shrunk(view, rule)
+    found = trials_of(view, rule) if small is None else small.whole
+    statistics = _fit(view, found)
     acting = between(view, found)
-    part.summary["races"] = {view.name: figures(view, found, statistics, acting)}
+    shown = figures(view, found, statistics, acting) | {"made": made(view, found)}
+    part.summary["races"] = {view.name: shown}
     fitted = None if statistics is None else at_the_service(statistics, acting)
     if not view.stage.expect.race:
         return part
     bad = [trial for trial in found.of("anomaly", "unplaced") if not found.tolerated(trial)]
     if not found.of("fine", "anomaly", "unplaced") and not found.beside:
-        why = view.why or _void(found) or _NOTHING
+        why = "; ".join(each for each in (view.why, _void(view, found)) if each) or _NOTHING
         part.checks.append(unmeasured(view, "race", "witness", why))
     elif bad or found.beside:
         _fails(view, part, found, fitted, bad, acting)
     else:
         part.checks.append(_held(view, found, fitted))
+    if small is not None:
+        tell(view, part, small)
     return part
 
 
-def _fit(view: StageView, rule: Race, found: Trials) -> Fit | None:
+def _fit(view: StageView, found: Trials) -> Fit | None:
     """What the rows say of a window; None where nothing was searched."""
-    rows = view.history.of(Kind.JITTER)
-    rows = rows[rows["op"] == view.index]
-    if rule.at is not None or not found.placed or not len(rows):
-        return None
-    low, high = rule.range
-    space = Space(low, high, int(rows["b"][0]), rule.shape, rule.goal)
-    return fit(found.offsets_ns, found.anomalies, found.whys, space)
+    space = space_of(view, found)
+    return None if space is None else fit(found.offsets_ns, found.anomalies, found.whys, space)
 
 
-def _void(found: Trials) -> str:
-    void = len(found.of("void"))
+def _void(view: StageView, found: Trials) -> str:
+    """How many trials told nothing, and the most frequent reason that an actor had."""
+    void = [trial.number for trial in found.of("void")]
     if not void:
         return ""
-    return f"in {of(void, len(found.every), 'trial')} an actor did not come to its gate"
+    rows = view.sessions[np.isin(view.sessions["trial"], void) & (view.sessions["outcome"] > 0)]
+    # Who is stopped because another one has fallen out is told no reason of its own.
+    whys = Counter(why for row in rows if (why := view.text(row["why"])) not in ("", _STOPPED))
+    why = f" ({plain(whys.most_common(1)[0][0].encode())})" if whys else ""
+    told = of(len(void), len(found.every), "trial")
+    return f"in {told} an actor did not come to its gate, or was stopped{why}"
 
 
 def _fails(
@@ -93,9 +111,12 @@ def _fails(
     rule = found.race
     n = len(found.of("fine", "anomaly", "unplaced"))
     proven = fitted is not None and fitted.found and bool(found.of("fine"))
+    if rule.at is not None:
+        proven = confirmed(*_counts(found, "confirm"), *_counts(found, "control"))[0]
     words, estimate, interval = "", None, None
     if bad:
-        words = _told(rule, found, fitted, bad, acting)
+        words = _told(rule, found, fitted, bad, acting) + rather(view, found, acting)
+        words += at_the_edge(found) if rule.at is None else ""
         if proven and fitted is not None and fitted.localised and fitted.centre_ns is not None:
             centre = fitted.centre_ns
             estimate, interval = centre.value / 1e9, (centre.low / 1e9, centre.high / 1e9)
@@ -119,18 +140,17 @@ def _fails(
     )
     part.checks.append(check)
     if bad:
-        made = _finding(view, check.id, _code(rule.finding, rule), len(bad), words, bad, fitted)
-        part.findings.append(replace(made, reproduce=_again(view, found, fitted, bad)))
+        one = _finding(view, found, check.id, words, bad, fitted)
+        part.findings.append(replace(one, reproduce=_again(view, found, fitted, bad)))
     for name, (words_, sessions) in zip(found.beside, lonely, strict=True):
         code = _code(rule.actors[name].finding or "actor", rule)
-        cases = _cases(view, sessions)
-        made = finding(code, check.id, len(sessions), words_, witness=witnesses(view, cases))
-        part.findings.append(replace(made, reproduce=f"--stage {view.name}"))
+        shown = race_witnesses(view, found, sessions)
+        one = finding(code, check.id, len(sessions), words_, witness=shown, pattern=rule.shape)
+        part.findings.append(replace(one, reproduce=f"--stage {view.name}"))
 
 
 def _code(name: str | None, rule: Race) -> str:
-    code = f"race.{name}"
-    return code if code in CATALOGUE else f"race.{rule.shape}"
+    return f"race.{name or rule.shape}"
 
 
 def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial], acting: Between) -> str:
@@ -142,7 +162,7 @@ def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial], actin
         f"; in {trials(unplaced)} it went wrong before both actions were let go" if unplaced else ""
     )
     if rule.at is not None:
-        return f"{what}: {_at(rule, found)}{more}"
+        return f"{what}: {_at(found)}{more}"
     offsets = [t.offset_ns for t in bad if t.offset_ns is not None]
     if offsets and not found.of("fine"):
         ends = f"{offset(min(offsets))} to {offset(max(offsets))}"
@@ -156,15 +176,16 @@ def _told(rule: Race, found: Trials, fitted: Fit | None, bad: list[Trial], actin
         return f"{what} in {of(len(bad), n, 'trial')}: not localised, {where}{tail}{more}"
     if rule.shape == "step":
         centre = f"{told(fitted.centre_ns)} after {rule.against}"
-        head = f"{what} {'from' if fitted.rising else 'until'} {centre}"
+        head = f"{what}{share(fitted)} {'from' if fitted.rising else 'until'} {centre}"
         head += f"{' on' if fitted.rising else ''}{_held_there(found, fitted)}"
     else:
-        head = f"{some(rule.noun)} {beside(fitted.centre_ns, rule.against)} {rule.anomaly}"
+        where = beside(fitted.centre_ns, rule.against)
+        head = f"{some(rule.noun)} {where} {rule.anomaly}{share(fitted)}"
     if not fitted.localised:
         bound = exposure(fitted, *rule.range)
         tail = f"; {acting.words()}" + (f"; {bound}" if bound else "")
         return f"{head}, seen in {of(len(bad), n, 'trial')}; not localised any closer{tail}{more}"
-    sure = confirmation(fitted, *_tried_at(found, fitted))
+    sure = confirmation(fitted, *_tried_at(found, fitted.centre_ns.value, 0.0))
     return f"{head}: {sure}{_width(rule, fitted)}; {acting.words()}{more}"
 
 
@@ -194,15 +215,17 @@ def _width(rule: Race, fitted: Fit) -> str:
     return f"; how wide the window is does not show above the jitter and the time to act, {bound}"
 
 
-def _at(rule: Race, found: Trials) -> str:
-    """With `at`: how often at the one offset and at its control."""
+def _at(found: Trials) -> str:
+    """With `at`: how often at the one offset and at its control, as they were measured."""
+    rule = found.race
     assert rule.at is not None
     k1, n1 = _counts(found, "confirm")
     k0, n0 = _counts(found, "control")
-    here, there = apart(rule.at, rule.kept_against)
+    here, there = apart(*_tried_at(found, rule.at, rule.kept_against))
     words = f"{k1} of {n1} at {here}, {k0} of {n0} at {there}"
     if not k1:
-        return f"not reproduced: {words}"
+        wrong = ", where it went wrong all the same" if k0 else ""
+        return f"not reproduced: {words}{wrong}"
     sure, p_value = confirmed(k1, n1, k0, n0)
     tail = "" if sure else f" (Fisher, one-sided: p = {p_value:.2g}, which is no proof)"
     return f"reproduced {words}{tail}"
@@ -213,12 +236,11 @@ def _counts(found: Trials, why: str) -> tuple[int, int]:
     return sum(t.told != "fine" for t in mine), len(mine)
 
 
-def _tried_at(found: Trials, fitted: Fit) -> tuple[float, float]:
+def _tried_at(found: Trials, here: float, there: float) -> tuple[float, float]:
     """Where fresh trials were made, as measured: at the window, and at the control."""
     own = [t.offset_ns for t in found.placed if t.why == "confirm" and t.offset_ns is not None]
     other = [t.offset_ns for t in found.placed if t.why == "control" and t.offset_ns is not None]
-    centre = fitted.centre_ns.value if fitted.centre_ns is not None else 0.0
-    return median(own) if own else centre, median(other) if other else 0.0
+    return median(own) if own else here, median(other) if other else there
 
 
 def _held(view: StageView, found: Trials, fitted: Fit | None) -> Check:
@@ -229,7 +251,7 @@ def _held(view: StageView, found: Trials, fitted: Fit | None) -> Check:
     low, high = rule.range
     message = f"{trials(n)} from {offset(low)} to {offset(high)} held"
     if rule.at is not None:
-        message = _at(rule, found)
+        message = _at(found)
     elif tolerated:
         message = (
             f"{_within(rule, found, fitted)}, which is promised up to {offset(rule.tolerated or 0)}"
@@ -238,7 +260,7 @@ def _held(view: StageView, found: Trials, fitted: Fit | None) -> Check:
         bound = exposure(fitted, low, high)
         bound = bound or f"it lasts under {duration(_gap(rule, found))} or does not always fail"
         message += f": if there is a race here, {bound}"
-    void = _void(found)
+    void = _void(view, found)
     message += f"; {void}" if void else ""
     check = absence(
         view, "race", message, rule.noun, bad=0, n=n, missing=True, load_sensitive=True,
@@ -260,9 +282,8 @@ def _within(rule: Race, found: Trials, fitted: Fit | None) -> str:
     """What was seen and is tolerated."""
     if fitted is not None and fitted.found and fitted.centre_ns is not None:
         edge = "from" if fitted.rising else "until"
-        return (
-            f"{some(rule.noun)} {rule.anomaly} {edge} {told(fitted.centre_ns)} after {rule.against}"
-        )
+        where = f"{edge} {told(fitted.centre_ns)} after {rule.against}"
+        return f"{some(rule.noun)} {rule.anomaly}{share(fitted)} {where}"
     seen = [t.offset_ns for t in found.of("anomaly") if t.offset_ns is not None]
     return (
         f"{some(rule.noun)} {rule.anomaly} in {trials(len(seen))}, at most at {offset(max(seen))}"
@@ -328,26 +349,16 @@ def _lonely(view: StageView, found: Trials, name: str) -> tuple[str, tuple[int, 
     )
 
 
-def _cases(view: StageView, sessions: tuple[int, ...] | set[int]) -> Any:
-    """The last connection of each of these sessions."""
-    rows = view.attempts[np.isin(view.attempts["session"], list(sessions))]
-    if not len(rows):
-        return rows
-    last = np.append(np.diff(rows["session"].astype(np.int64)) != 0, [True])
-    return rows[last]
-
-
 def _finding(
-    view: StageView, check: str, code: str, count: int, words: str, bad: list[Trial],
-    fitted: Fit | None,
-) -> Finding:  # fmt: skip
+    view: StageView, found: Trials, check: str, words: str, bad: list[Trial], fitted: Fit | None
+) -> Finding:
     """Witnesses: the first one, the one nearest to the centre, the last one."""
-    where = {s: t.offset_ns for t in bad for s in t.bad if t.offset_ns is not None}
-    cases = _cases(view, {session for trial in bad for session in trial.bad})
+    rule = found.race
     centre = fitted.centre_ns.value if fitted and fitted.centre_ns else 0.0
-    near = np.array([-abs(where.get(int(s), 1 << 62) - centre) for s in cases["session"]])
-    shown = witnesses(view, cases, near) if len(cases) else ()
-    return finding(code, check, count, words, witness=shown)
+    near = {s: abs(t.offset_ns - centre) for t in bad for s in t.bad if t.offset_ns is not None}
+    shown = race_witnesses(view, found, {s for t in bad for s in t.bad}, near)
+    code = _code(rule.finding, rule)
+    return finding(code, check, len(bad), words, witness=shown, pattern=rule.shape)
 
 
 def _again(view: StageView, found: Trials, fitted: Fit | None, bad: list[Trial]) -> str:
@@ -363,4 +374,6 @@ def _again(view: StageView, found: Trials, fitted: Fit | None, bad: list[Trial])
         if rule.shape == "step":  # well on the side where it goes wrong
             low, high = rule.range
             at = (at + high) / 2 if fitted.rising else (at + low) / 2
+    # A centre may lie where no trial could be made, as before the first action of one script.
+    at = at if min(offsets) <= at <= max(offsets) else float(median(offsets))
     return f"{words} --at {at / 1e6:+.1f}ms --trials {REPRODUCE}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.check.let_go import let_go
 from probe.check.race_words import took
 from probe.check.rows import of_stage
 from probe.history.records import Kind, Put
@@ -38,6 +39,7 @@ SHARE: Final = 0.9
 ANSWERED: Final = "its answers (90th percentile)"
 HANDSHAKE: Final = "half a TCP handshake, since nothing answers it"
 ITSELF: Final = "nothing: it counts from its answer"
+_BY_HTTP: Final = (script.Http, script.Revoke, script.Logout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +114,23 @@ def acting_figures(fitted: Fit, acting: Between) -> dict[str, Any]:
 
 
 def _acting(view: StageView, race: Race, name: str, gate: int) -> Acting:
-    step = _behind(race, name, gate)
-    if isinstance(step, script.Http | script.Revoke | script.Logout):
+    parts = let_go(view, race, name, gate)
+    if parts and all(isinstance(step, _BY_HTTP) for step, _ in parts):
         return Acting(0, 0, ITSELF)
-    if not isinstance(step, script.Vanish):
-        lasted = _until_answered(view, _actions(view, name, gate), step)
-        if len(lasted):
-            return Acting(_high(lasted), len(lasted), ANSWERED)
+    none = np.zeros(0, dtype=np.int64)
+    lasted = np.concatenate([none, *(_lasted(view, acts, step) for step, acts in parts)])
+    if len(lasted):
+        return Acting(_high(lasted), len(lasted), ANSWERED)
     return Acting(_half_handshake(view), 0, HANDSHAKE)
 
 
-def _behind(race: Race, name: str, gate: int) -> Step:
-    """The step that this gate lets go."""
-    steps = race.actors[name].script
-    place = [k for k, step in enumerate(steps) if isinstance(step, script.Gate)][gate]
-    return next(step for step in steps[place:] if not isinstance(step, script.Gate))
-
-
-def _actions(view: StageView, name: str, gate: int) -> Rows:
-    """The ACTION rows of one gate of an actor."""
-    groups = [k for k, group in view.groups.items() if group.name == name]
-    mine = view.sessions[np.isin(view.sessions["population"], groups)]["session"]
-    rows = of_stage(view, Kind.ACTION)
-    out: Rows = rows[(rows["flag"] == gate) & np.isin(rows["session"], mine) & (rows["t"] > 0)]
-    return out
+def _lasted(view: StageView, acts: Rows, step: Step) -> NDArray[np.int64]:
+    """How long the service may have taken to act on each, ns, as far as that was seen."""
+    if isinstance(step, _BY_HTTP):
+        return np.zeros(len(acts), dtype=np.int64)
+    if isinstance(step, script.Vanish):
+        return np.zeros(0, dtype=np.int64)
+    return _until_answered(view, acts, step)
 
 
 def _until_answered(view: StageView, acts: Rows, step: Step) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from probe.check.rows import of_stage
 from probe.check.words import seconds
 from probe.history.records import Kind
 from probe.stats.rates import clopper_pearson
+from probe.stats.trials import confirmed
 from probe.stats.window_curve import curve
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def figures(view: StageView, found: Trials, fitted: Fit | None, acting: Between)
     }
     if race.at is not None:
         out |= {"at_s": seconds(race.at), "control_s": seconds(race.kept_against)}
+        out |= {"confirmation": _at_one(found), "tried": _tried(found)}
     else:
         out["curve"] = _curve(found)
     if fitted is not None:
@@ -83,14 +85,34 @@ def _fitted(fitted: Fit) -> dict[str, Any]:
         out["rising"] = fitted.rising
     if fitted.confirm is not None:
         sure = fitted.confirm
-        out["confirmation"] = {
-            "hits": sure.k1, "trials": sure.n1, "control_hits": sure.k0, "control_trials": sure.n0,
-            "p_value": sure.p_value, "confirmed": sure.confirmed,
-            "rate": _rate(sure.k1, sure.n1), "control_rate": _rate(sure.k0, sure.n0),
-        }  # fmt: skip
+        out["confirmation"] = _confirmation(
+            (sure.k1, sure.n1), (sure.k0, sure.n0), sure.p_value, confirmed=sure.confirmed
+        )
     if len(fitted.grid_ns):
         out["posterior"] = thinned(fitted.grid_ns, fitted.density)
     return out
+
+
+def _at_one(found: Trials) -> dict[str, Any]:
+    """The same of trials at one offset and its control, without a search."""
+    counts = []
+    for why in ("confirm", "control"):
+        mine = [t for t in found.of("fine", "anomaly", "unplaced") if t.why == why]
+        counts.append((sum(t.told != "fine" for t in mine), len(mine)))
+    sure, p_value = confirmed(*counts[0], *counts[1])
+    return _confirmation(counts[0], counts[1], p_value, confirmed=sure)
+
+
+def _confirmation(
+    at: tuple[int, int], control: tuple[int, int], p_value: float, *, confirmed: bool
+) -> dict[str, Any]:
+    """Fresh trials at an offset and at its control, each as (hits, trials)."""
+    (k1, n1), (k0, n0) = at, control
+    return {
+        "hits": k1, "trials": n1, "control_hits": k0, "control_trials": n0,
+        "p_value": p_value, "confirmed": confirmed,
+        "rate": _rate(k1, n1), "control_rate": _rate(k0, n0),
+    }  # fmt: skip
 
 
 def thinned(grid_ns: NDArray[np.float64], density: NDArray[np.float64]) -> list[dict[str, float]]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from probe.check.rows import of_stage
+from probe.check.view import FOREVER
 from probe.history.records import Kind, Odd, Sought
 from probe.model.race import CALIBRATION, Played, told_by
 
@@ -88,6 +89,20 @@ class Trials:
         return limit is not None and trial.offset_ns is not None and trial.offset_ns <= limit
 
 
+class Stretch(NamedTuple):
+    """Trials of a stage by number, from `first` to before `until`; `comb` trials a release."""
+
+    first: int
+    until: int
+    comb: int
+
+    def mine(self, numbers: NDArray[np.integer], *, releases: bool = False) -> NDArray[np.bool_]:
+        """Which of these trials (or releases) belong to it."""
+        scale = self.comb if releases else 1
+        whole = numbers.astype(np.int64) * scale
+        return np.asarray((whole >= self.first) & (whole < self.until))
+
+
 def in_time(view: StageView, kind: Kind) -> Rows:
     """Rows of nobody that were written while the stage went on."""
     rows = view.history.of(kind)
@@ -95,16 +110,21 @@ def in_time(view: StageView, kind: Kind) -> Rows:
     return mine
 
 
-def trials_of(view: StageView, race: Race) -> Trials:
-    """The trials of which it is known why they were made; a run cut short leaves some out."""
+def trials_of(view: StageView, race: Race, stretch: Stretch | None = None) -> Trials:
+    """The trials of which it is known why they were made; a run cut short leaves some out.
+
+    `stretch`: only these trials, which `race` was played in.
+    """
+    stretch = stretch or Stretch(0, FOREVER, race.comb)
     names = {k: group.name for k, group in view.groups.items() if group.name != CALIBRATION}
     acted: dict[tuple[int, int], int] = {}
-    for row in of_stage(view, Kind.ACTION):
+    acts = of_stage(view, Kind.ACTION)
+    for row in acts[stretch.mine(acts["a"])]:
         acted[int(row["session"]), int(row["flag"])] = int(row["t"])
     odd = _odd_sessions(view)
     own: dict[int, list[Any]] = {}
     shared: dict[int, list[Any]] = {}
-    for row in view.sessions:
+    for row in view.sessions[stretch.mine(view.sessions["trial"])]:
         name = names.get(int(row["population"]))
         if name is None:
             continue
@@ -113,12 +133,13 @@ def trials_of(view: StageView, race: Race) -> Trials:
         played = Played((session, 0) in acted, finished, session in odd)
         place = own if race.own(name) else shared
         number = int(row["trial"])
-        number = number if race.own(name) else number // race.comb
+        number = number if race.own(name) else number // stretch.comb
         place.setdefault(number, []).append((name, session, played))
     every = []
-    for row in in_time(view, Kind.TRIAL):
+    made = in_time(view, Kind.TRIAL)
+    for row in made[stretch.mine(made["op"])]:
         number = int(row["op"])
-        beside = shared.get(number // race.comb, [])
+        beside = shared.get(number // stretch.comb, [])
         why = _WHY.get(int(row["a"]), "sweep")
         every.append(_trial(race, number, why, own.get(number, []), beside, acted))
     every.sort(key=lambda trial: trial.number)
@@ -128,7 +149,9 @@ def trials_of(view: StageView, race: Race) -> Trials:
             if played.reached and (played.finished is False or played.odd):
                 bad.setdefault(name, []).append(session)
     failed = {name: tuple(sorted(sessions)) for name, sessions in sorted(bad.items())}
-    return Trials(race, tuple(every), failed, len(in_time(view, Kind.RELEASE)))
+    releases = in_time(view, Kind.RELEASE)
+    count = int(stretch.mine(releases["op"], releases=True).sum())
+    return Trials(race, tuple(every), failed, count)
 
 
 def _trial(

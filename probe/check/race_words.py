@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _UNITS: Final = (("s", 1e9), ("ms", 1e6), ("us", 1e3))
 _DIGITS_MAX: Final = 6
 _HAIR: Final = 1e-6  # what a binary fraction may lie beside a decimal one
+_ALWAYS: Final = 0.95  # a rate that is not told from always
 _FEW: Final = 3  # an interval whose first digit is below that is told with one digit more
 
 
@@ -34,7 +35,13 @@ def apart(one_ns: float, other_ns: float) -> tuple[str, str]:
 
 
 def told(span: Span) -> str:
-    """A value as 12.3 ms (95 %: 10.1 to 13.8 ms); below zero with its sign.
+    """A value as 12.3 ms (95 %: 10.1 to 13.8 ms); below zero with its sign."""
+    value, low, high, unit = digits_of(span)
+    return f"{value} {unit} (95 %: {low} to {high} {unit})"
+
+
+def digits_of(span: Span) -> tuple[str, str, str, str]:
+    """A value, both ends of its interval, and their unit, with as many digits as that allows.
 
     An interval is rounded outwards: the last digit is not to cut off what it holds.
     """
@@ -44,7 +51,7 @@ def told(span: Span) -> str:
     value = f"{span.value / unit:.{digits}f}"
     low = f"{math.floor(span.low / unit * ten + _HAIR) / ten:.{digits}f}"
     high = f"{math.ceil(span.high / unit * ten - _HAIR) / ten:.{digits}f}"
-    return f"{value} {name} (95 %: {low} to {high} {name})"
+    return value, low, high, name
 
 
 def took(ns: float) -> str:
@@ -80,6 +87,15 @@ def confirmation(fit: Fit, at_ns: float, control_ns: float) -> str:
     words = f"not confirmed: {words} (Fisher, one-sided: p = {found.p_value:.2g})"
     short = found.n_needed is not None and min(found.n1, found.n0) < found.n_needed
     return words + (f"; {found.n_needed} at each would tell" if short else "")
+
+
+def share(fit: Fit) -> str:
+    """How often it goes wrong where it does, " in some 30 % of trials (95 %: …)", unless always."""
+    rate = fit.rate
+    if rate is None or rate.value >= _ALWAYS:
+        return ""
+    low, high = math.floor(rate.low * 100), math.ceil(rate.high * 100)
+    return f" in some {rate.value * 100:.2g} % of trials (95 %: {low} to {high} %)"
 
 
 def exposure(fit: Fit, low_ns: int, high_ns: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from probe.check.authentication import fates, witnessed
+from probe.check.authentication import BY_USER, fates, witnessed
 from probe.check.bound import Part, absence, unmeasured
 from probe.check.refreshes import refreshes
 from probe.check.rows import Ints, among, connection, of_stage, place
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _WHAT: Final = "authentication"
 _COMPLETE, _FAILED, _STOPPED = range(3)  # DONE.flag
-_BY_USER: Final = 1  # FOREIGN.flag
 
 
 def named(view: StageView) -> list[tuple[str, bool]]:
@@ -155,7 +154,7 @@ def _second_user(sequence: Sequence, what: str) -> list[Finding]:
     """Messages for the other user whose token was shown on an open connection."""
     view, rows = sequence.view, sequence.attempts
     noted = of_stage(view, Kind.FOREIGN)
-    noted = noted[(noted["flag"] == _BY_USER) & among(noted["session"], rows["session"])]
+    noted = noted[(noted["flag"] == BY_USER) & among(noted["session"], rows["session"])]
     others = {
         session: each.since
         for session, mine in sequence.tokens.items()

@@ -67,11 +67,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a witness: when (s since the witness began), who, what was on the wire."""
+    """One line of a witness: when (s since the witness began), who, what was on the wire.
+
+    `point`: it is what the case is about, and is shown where there is room for few lines.
+    """
 
     at_s: float
     who: Literal["probe", "server", "note"]
     what: str
+    point: bool = False
 
 
 @dataclass(frozen=True, slots=True)

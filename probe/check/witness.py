@@ -17,6 +17,8 @@ from probe.check.words import counted
 from probe.history.records import Kind, Put
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
 
@@ -32,17 +34,23 @@ _ALWAYS: Final = (
 _LIFE: Final = (Kind.SENTINEL, Kind.PONG)
 
 
-def witnesses(view: StageView, cases: Rows, worst: Any = None) -> tuple[Witness, ...]:
-    """Up to 3 of `cases` (attempts): the first, the worst by `worst` (float[n]), the last."""
+def witnesses(
+    view: StageView, cases: Rows, worst: Any = None, tell: Callable[[Any], Witness] | None = None
+) -> tuple[Witness, ...]:
+    """Up to 3 of `cases` (attempts): the first, the worst by `worst` (float[n]), the last.
+
+    `tell` makes the witness of one; `witness_of` if not given.
+    """
     order = np.lexsort((cases["attempt"], cases["session"], cases["dial"]))
-    chosen = picked(order, worst)
-    return tuple(witness_of(view, cases[k]) for k in chosen)
+    chosen = [cases[k] for k in picked(order, worst)]
+    return tuple(witness_of(view, case) if tell is None else tell(case) for case in chosen)
 
 
-def witness_of(view: StageView, attempt: Any) -> Witness:
-    """The witness of one attempt."""
+def witness_of(view: StageView, attempt: Any, *, without: tuple[Kind, ...] = ()) -> Witness:
+    """The witness of one attempt; rows `without` are left to the caller."""
     session, number = int(attempt["session"]), int(attempt["attempt"])
-    return _told(view, attempt, view.history.frames(session, number))
+    rows = view.history.frames(session, number)
+    return _told(view, attempt, rows[~np.isin(rows["kind"], without)] if without else rows)
 
 
 def run_witnesses(

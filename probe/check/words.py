@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from probe.units import format_duration, format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 QUOTE_CHARS_MAX: Final = 120
 _CLOSE_NAMES: Final = {
@@ -108,3 +108,10 @@ def duration(ns: float | None) -> str:
 def escaped(text: str, limit: int = QUOTE_CHARS_MAX) -> str:
     """A string as `plain` would show its bytes."""
     return plain(text.encode("utf-8", "backslashreplace"), limit)
+
+
+def only_cases(stage: str, names: Iterable[str]) -> str:
+    """The options of `probe run` that go through these rows of a matrix alone."""
+    listed = ", ".join(f"'{name}'" for name in dict.fromkeys(names))
+    # In double quotes, so that a shell takes it also where it was wrapped at a blank.
+    return f'--stage {stage} --set "stages.{stage}.cases=[{listed}]"'

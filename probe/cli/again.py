@@ -1,4 +1,7 @@
-"""One stage alone, or one offset of its race: what `--stage`, `--at` and `--trials` ask for."""
+"""One stage alone, or one offset of its race, or that race made smaller.
+
+What `--stage`, `--at`, `--trials` and `--shrink` ask for.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,29 @@ from pydantic import TypeAdapter, ValidationError
 
 from probe.errors import ConfigError, Problem
 from probe.model.base import Offset
+from probe.model.race import MS, SHRINK_BY_MIN
 from probe.model.reading import nearest
+from probe.model.scenario import Expect, S
+from probe.model.shrinking import trials_bound
 
 if TYPE_CHECKING:
     from probe.cli.files import Loaded
     from probe.model.scenario import Stage
 
 TRIALS: Final = 30
+TRIALS_MAX: Final = 100_000
 _OFFSET: Final[TypeAdapter[int]] = TypeAdapter(Offset)
 
 
-def only(loaded: Loaded, stage: str | None, at: str | None, trials: int | None) -> Loaded:
+def only(
+    loaded: Loaded, stage: str | None, at: str | None, trials: int | None, *, shrink: bool = False
+) -> Loaded:
     """The same with one stage, and its race at one offset; ConfigError where that cannot be."""
     if trials is not None and at is None:
         raise ConfigError(Problem("--trials", "", "how often to try one offset: name it by --at"))
+    if shrink and at is None:
+        why = "a race is made smaller where it goes wrong: name the offset by --at"
+        raise ConfigError(Problem("--shrink", "", why))
     stages = loaded.scenario.stages
     if stage is None and at is None:
         return loaded
@@ -35,6 +47,7 @@ def only(loaded: Loaded, stage: str | None, at: str | None, trials: int | None) 
     chosen = stages[name]
     if at is not None:
         chosen = _at(name, chosen, at, trials or TRIALS)
+        chosen = _shrunk(chosen) if shrink else chosen
     scenario = loaded.scenario.model_copy(update={"stages": {name: chosen}})
     return replace(loaded, scenario=scenario)
 
@@ -56,5 +69,34 @@ def _at(name: str, stage: Stage, at: str, trials: int) -> Stage:
     except ValidationError as error:
         why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         raise ConfigError(Problem("--at", "", why)) from None
+    low, high = stage.race.range
+    if not low <= offset <= high:
+        allowed = f"{low / MS:+g}ms to {high / MS:+g}ms"
+        hint = f"or widen it: --set stages.{name}.race.range=…"
+        raise ConfigError(
+            Problem("--at", "", "outside of the range of the race", at, allowed, hint=hint)
+        )
     update = {"at": offset, "confirm": 2 * trials}
     return stage.model_copy(update={"race": stage.race.model_copy(update=update)})
+
+
+def _shrunk(stage: Stage) -> Stage:
+    """The stage with a race to be shrunk, and more time in proportion to its trials.
+
+    A smaller race breaks other promises by its nature, so that nothing else is judged.
+    """
+    race = stage.race
+    assert race is not None
+    assert race.at is not None
+    if race.confirm < SHRINK_BY_MIN:
+        allowed = f"at least {SHRINK_BY_MIN // 2}"
+        why = "so few cannot show that a smaller race still goes wrong"
+        raise ConfigError(Problem("--trials", "", why, str(race.confirm // 2), allowed))
+    most = min(trials_bound(race, race.confirm // 2), TRIALS_MAX)
+    before = race.trials + race.confirm
+    update = {
+        "race": race.model_copy(update={"shrink": most}),
+        "budget": max(stage.budget, -(-stage.budget * most // before // S) * S),
+        "expect": Expect(race=True),
+    }
+    return stage.model_copy(update=update)

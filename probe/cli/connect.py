@@ -31,7 +31,9 @@ from probe.errors import ConfigError, Problem
 from probe.history.columns import History
 from probe.history.journal import Journal
 from probe.history.records import Kind, Outcome
+from probe.model.auth import check_token_text
 from probe.model.dialect import Presentation
+from probe.model.reading import nearest
 from probe.model.target import Target, is_loopback
 from probe.negotiation.clients import Client  # noqa: TC001 -- typer reads it at run time
 from probe.redact import Redactor
@@ -43,6 +45,8 @@ from probe.wire.request import DEFLATE, Facts, Prepared, new_key
 from probe.wire.route import make_context, make_route
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from probe.wire.connection import Connection
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 _CLOSE_NS = 12_000_000_000
 _SHOWN_MAX = 2000
+_ENDING = {"\r": "a line break", "\n": "a line break", "\0": "a NUL"}
 _PHASES = (
     (Kind.DIAL, "dial"), (Kind.RESOLVED, "resolved"), (Kind.TCP, "tcp"), (Kind.TLS, "tls"),
     (Kind.SENT, "upgrade sent"), (Kind.HEAD, "answered"), (Kind.FIRST, "first byte after"),
@@ -111,9 +116,9 @@ def command(
         target=read,
         identity=identity,
         presentation=presentation,
-        subprotocols=tuple(s.replace("{token}", identity.token) for s in subprotocol or ()),
+        subprotocols=tuple(_offer(text, identity.token) for text in subprotocol or ()),
         headers=tuple(_header(text, identity.token) for text in header or ()),
-        sends=tuple(send or ()),
+        sends=tuple(_text(text) for text in send or ()),
         within_ns=_duration("--within", within),
         lasts_ns=_duration("--for", lasts),
         deflate=deflate or read.network.deflate,
@@ -135,19 +140,21 @@ def _parts(
     values = variables()
     if target is None:
         read = Target.model_validate({"title": url, "endpoints": {"main": {"url": "ws://x"}}})
-        token = ""
-        if token_env is not None:
-            token = os.environ.get(token_env) or values.get(token_env, "")
-            if not token:
-                raise ConfigError(
-                    Problem("--token-env", "", f"the variable {token_env} is not set")
-                )
-            redactor.add(token)
+        if "://" not in url:
+            hint = "if it is an endpoint of a target, name that with --target"
+            raise ConfigError(Problem("URL", "", "no ws:// or wss:// URL", repr(url), hint=hint))
+        token = "" if token_env is None else _token(token_env, values)
+        redactor.add(token)
         identity = Identity(0, "", token, None, Redactor(token, parent=redactor))
         return read, Presentation(), identity, url
     read, path = load_target(target, values, restarts=False)
     if url in read.endpoints:
         url = read.endpoints[url].url
+    elif "://" not in url:
+        names = ", ".join(read.endpoints)
+        hint = nearest(url, read.endpoints)
+        problem = Problem(str(path), "endpoints", "no such endpoint", repr(url), names, hint)
+        raise ConfigError(problem)
     if "{lab}" in url:
         raise ConfigError(Problem(str(path), "", "the embedded lab is not running; `probe lab`"))
     dialect, origin = load_dialect(read.dialect)
@@ -185,11 +192,48 @@ def _duration(option: str, text: str) -> int:
         raise ConfigError(Problem(option, "", str(error))) from None
 
 
+def _token(variable: str, values: Mapping[str, str]) -> str:
+    """The token in a variable; ConfigError, which never shows it, where it cannot be one."""
+    token = os.environ.get(variable) or values.get(variable, "")
+    origin = f"--token-env {variable}"
+    if not token:
+        raise ConfigError(Problem(origin, "", "the variable is not set"))
+    try:
+        check_token_text(token)
+    except ValueError as error:
+        hint = "put the token alone into it, such as with `probe token -t TARGET --show`"
+        raise ConfigError(Problem(origin, "", str(error), hint=hint)) from None
+    return token
+
+
+def _offer(text: str, token: str) -> str:
+    _whole("--subprotocol", text)
+    return text.replace("{token}", token)
+
+
 def _header(text: str, token: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise ConfigError(Problem("--header", "", "not `Name: value`"))
-    return name.strip(), value.strip().replace("{token}", token)
+    # A line break behind the value is as good as a blank there, and none within it is.
+    name, value = name.strip(), value.strip()
+    _whole(f"--header {visible(name)}", name + value)
+    return name, value.replace("{token}", token)
+
+
+def _whole(origin: str, text: str) -> None:
+    """Any byte may be sent, but for those that would end the line of the head."""
+    if found := next((what for sign, what in _ENDING.items() if sign in text), ""):
+        hint = "one header is one line; give another as another option"
+        raise ConfigError(Problem(origin, "", f"holds {found}", hint=hint))
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(Problem("--send", "", "is not UTF-8, as a text message is")) from None
+    return text
 
 
 class Ear:
@@ -260,7 +304,9 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
     written = [each.strip(" \t") for value in by_hand for each in value.split(",")]
     extensions = DEFLATE if call.deflate else ""
     key = new_key()
-    headers = (("User-Agent", user_agent("by hand")), *call.target.network.headers.items())
+    network = call.target.network.headers
+    headers = (("User-Agent", user_agent("by hand")), *network.items())
+    added = [*network, *(name for name, _ in (*parts.headers, *call.headers))]
     request = Prepared(route, headers).build(
         key, subprotocols=offers, headers=(*parts.headers, *call.headers), extensions=extensions,
         resource=parts.resource(route.resource),
@@ -276,7 +322,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
     await _tell(journal, screen, result)
     ear.release()
     if isinstance(result, End):
-        await explain(journal, screen, call.identity.redactor, offers, call.alike)
+        await explain(journal, screen, call.identity.redactor, offers, added, call.alike)
         return False
     if parts.first_message is not None:
         _send(ear, result, parts.first_message)
@@ -288,7 +334,7 @@ async def _talk(call: Call, journal: Journal, screen: Console) -> bool:
         ear.say(now_ns(), ">", "close 1000")
         result.close(1000)
         await _until(ear.over, _CLOSE_NS)
-    await explain(journal, screen, call.identity.redactor, offers, call.alike)
+    await explain(journal, screen, call.identity.redactor, offers, added, call.alike)
     return result.end is not None and result.end.outcome is Outcome.NORMAL
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from probe.engine.stage import on_disk
 from probe.history.columns import History
 from probe.negotiation.answer import answer_of, request_of
-from probe.negotiation.clients import VERSIONS, opinion
+from probe.negotiation.clients import OF_THE_PAGE, VERSIONS, opinion, unsendable
 from probe.negotiation.diagnosis import diagnose, outcome
 from probe.report.visible import visible
 
@@ -33,12 +33,14 @@ async def explain(
     screen: Console,
     redactor: Redactor,
     given: Sequence[str],
+    headers: Sequence[str],
     alike: Client | None,
 ) -> None:
     """Print what came of the one attempt in `journal`, and what it means.
 
     `given` are the offers that a client library would have known of, which those in a header
-    written by hand are not; `alike` is the client whose opinion is wanted.
+    written by hand are not; `headers` are the names of those that were added to the handshake;
+    `alike` is the client whose opinion is wanted. What it cannot send it does not open.
     """
     await on_disk(journal)
     history = History.open(journal.folder)
@@ -54,6 +56,15 @@ async def explain(
     say(outcome(answer))
     for remark in diagnose(request, answer, known):
         say(f"{remark.words} ({_GRADES[remark.grade]}: {remark.section})")
-    if alike is not None:
-        said = opinion(alike, answer, known)
-        say(f"{alike} ({VERSIONS[alike]}) {said.words}")
+    if alike is None:
+        return
+    cannot = unsendable(alike, headers, given)
+    for why in cannot:
+        say(why)
+    said = opinion(alike, answer, known)
+    if said.opens and cannot:
+        return
+    say(f"{alike} ({VERSIONS[alike]}) {said.words}")
+    page = sorted({name for name in headers if name.lower() in OF_THE_PAGE})
+    if alike == "browser" and page:
+        say(f"a browser takes {' and '.join(page)} from the page, so this holds for the same there")

@@ -94,15 +94,25 @@ class Progress:
         live = self._live
         if not live.stage:
             return "starting"
-        return f"{live.stage} {live.trial}/{live.trials}" if live.trials > 1 else live.stage
+        counted = live.trials > 1 and live.anomalies is None
+        return f"{live.stage} {live.trial}/{live.trials}" if counted else live.stage
 
     def _words(self) -> str:
         live = self._live
         failures = ", ".join(f"{name} {count}" for name, count in live.outcomes.most_common(4))
-        return (
-            f"{self._where()}: {live.launched} clients, {live.alive} now, {live.ready} ready, "
-            f"{live.runs} runs, {live.messages} messages" + (f"; {failures}" if failures else "")
-        )
+        if live.anomalies is not None:
+            words = f"{self._raced()}, {live.launched} clients"
+        else:
+            words = (
+                f"{live.launched} clients, {live.alive} now, {live.ready} ready, "
+                f"{live.runs} runs, {live.messages} messages"
+            )
+        return f"{self._where()}: {words}" + (f"; {failures}" if failures else "")
+
+    def _raced(self) -> str:
+        """How far a race has come: the search may need fewer trials than there are at most."""
+        live = self._live
+        return f"{live.trial} of at most {live.trials} trials, {live.anomalies} went wrong"
 
     def _block(self) -> Table:
         live = self._live
@@ -112,9 +122,13 @@ class Progress:
             f"lag {live.lag_ns_max / 1e6:.1f} ms at most",
         )  # fmt: skip
         grid.add_row(f"clients {live.launched}", f"now {live.alive}", f"became ready {live.ready}")
-        grid.add_row(
-            f"runs {live.runs}", f"messages {live.messages}", f"sessions failed {live.failed}"
-        )
+        if live.anomalies is not None:
+            most = f"of at most {live.trials}"
+            grid.add_row(f"trials {live.trial}", most, f"went wrong {live.anomalies}")
+        else:
+            grid.add_row(
+                f"runs {live.runs}", f"messages {live.messages}", f"sessions failed {live.failed}"
+            )
         for name, count in live.outcomes.most_common(3):
             grid.add_row(f"[yellow]{escape(name)}[/]", str(count), "")
         if live.newest:

@@ -80,6 +80,10 @@ def command(
     trials: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="How often, at each of the two.")
     ] = None,
+    shrink: Annotated[
+        bool,
+        typer.Option("--shrink", help="With --at: the fewest clients and steps that show it."),
+    ] = False,
     defect: Annotated[
         list[str] | None,
         typer.Option(help="Switch on a defect of the embedded lab: NAME[=VALUE] (repeatable)."),
@@ -101,7 +105,7 @@ def command(
     """Run a scenario against a target and judge it."""
     lab_secret = random_source.token_urlsafe(36)
     loaded = _load(scenario, target, sets or [], restarts, defect or [], lab_secret)
-    loaded = only(loaded, stage, at, trials)
+    loaded = only(loaded, stage, at, trials, shrink=shrink)
     if seed is None:
         seed = random_source.randbelow(SEED_MAX)
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)

@@ -33,7 +33,7 @@ def command(
     ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
 ) -> None:
-    """Mint or fetch the token of one identity."""
+    """Mint or fetch the token of one identity and tell of it; for a script, with --show."""
     values = variables()
     read, path = load_target(target, values, restarts=False)
     if read.embedded and SECRET_VARIABLE not in values:
@@ -65,4 +65,5 @@ def command(
         if isinstance(expires, int | float) and told.expires_in_s is not None:
             at = datetime.fromtimestamp(expires, tz=UTC).isoformat()
             screen.print(f"expires  in {told.expires_in_s:.0f} s, at {at}", markup=False)
-    screen.print("the token itself is not shown; --show prints it", markup=False)
+    # On stderr, so that whoever puts the output into a variable sees it, too.
+    typer.echo("probe: the token itself is not shown; --show prints it, and nothing else", err=True)

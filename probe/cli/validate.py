@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from probe.cli.console import console
-from probe.cli.files import find, known, load_dialect, load_scenario, load_target, read
+from probe.cli.files import FOLDERS, find, known, load_dialect, load_scenario, load_target, read
 from probe.contract.reading import reader_of
 from probe.contract.stored import Comparison, compare, printable, start_of
 from probe.errors import ConfigError, Problem
 from probe.history.folder import find_run
+from probe.model.groups import misplaced_gates
 from probe.model.reading import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
 EXIT_BROKEN: Final = 1
@@ -44,8 +47,9 @@ def command(
     screen = console(no_color=no_color)
     every = [(kind, path) for kind in ("scenario", "target", "dialect")
              for path in known(kind).values()]  # fmt: skip
-    chosen = [_find(name) for name in names] if names else every
-    if against is not None and [kind for kind, _ in chosen] != ["dialect"]:
+    chosen = [each for name in names for each in _find(name)] if names else every
+    dialects = [path for kind, path in chosen if kind == "dialect"]
+    if against is not None and len(dialects) != 1:
         raise ConfigError(Problem("--against", "", "name exactly one dialect to hold the run to"))
     problems: list[Problem] = []
     for kind, path in chosen:
@@ -58,7 +62,7 @@ def command(
     if problems:
         raise ConfigError(*problems)
     if against is not None:
-        raise typer.Exit(_compare(screen, chosen[0][1], find_run(out, against)))
+        raise typer.Exit(_compare(screen, dialects[0], find_run(out, against)))
 
 
 def _compare(screen: Console, path: Path, folder: Path) -> int:
@@ -86,21 +90,20 @@ def _summary(found: Comparison) -> str:
     return f"{result} in the {found.looked_at:,} messages looked at; {kept}"
 
 
-def _find(name: str) -> tuple[str, Path]:
+def _find(name: str) -> list[tuple[str, Path]]:
+    """The file of that path, or all that have the name: a target and its dialect may share it."""
     path = Path(name)
     if path.is_file():
         folder = path.resolve().parent.name
-        kind = {"targets": "target", "dialects": "dialect"}.get(folder, "scenario")
-        return kind, path
-    for kind in ("scenario", "target", "dialect"):
-        if name in known(kind):
-            return kind, known(kind)[name]
-    return "scenario", find("scenario", name)
+        return [({"targets": "target", "dialects": "dialect"}.get(folder, "scenario"), path)]
+    found = [(kind, known(kind)[name]) for kind in FOLDERS if name in known(kind)]
+    return found or [("scenario", find("scenario", name))]
 
 
 def _read(kind: str, path: Path) -> None:
     if kind == "scenario":
-        load_scenario(str(path), [])
+        _, scenario, _ = load_scenario(str(path), [])
+        _raise(path, misplaced_gates(scenario))
     elif kind == "target":
         load_target(str(path), Stand(parse(read(path), str(path))))
     else:
@@ -108,8 +111,14 @@ def _read(kind: str, path: Path) -> None:
         try:
             reader_of(dialect)
         except ConfigError as error:
-            problems = (replace(problem, origin=str(path)) for problem in error.problems)
-            raise ConfigError(*problems) from None
+            _raise(path, error.problems)
+
+
+def _raise(path: Path, problems: Iterable[Problem]) -> None:
+    """What is told of a kind of file is told of this one."""
+    blamed = [replace(problem, origin=str(path)) for problem in problems]
+    if blamed:
+        raise ConfigError(*blamed) from None
 
 
 class Stand(dict[str, str]):

@@ -91,6 +91,7 @@ class Client(Handshaking):
 
     async def ready(self) -> None:
         """Wait for what the dialect calls ready."""
+        await self.pass_by()
         failure = await self._until_ready(now_ns() + self._site.dialect.ready.within)
         if failure:
             raise SessionOver(failure)
@@ -101,6 +102,7 @@ class Client(Handshaking):
 
     async def await_event(self, event: str, within_ns: int = 5 * S) -> None:
         """Wait for a message of this type."""
+        await self.pass_by()
         types = self._site.dialect.types
         if event not in types:
             raise SessionOver(f"the dialect knows no event {event!r}")
@@ -121,6 +123,7 @@ class Client(Handshaking):
 
     async def close(self, code: int = 1000) -> None:
         """Close and wait for the peer's answer."""
+        await self.pass_by()
         connection = self._opened()
         connection.close(code)
         await self._wait(CLOSE_WITHIN_NS)
@@ -132,11 +135,14 @@ class Client(Handshaking):
         """One authenticated HTTP request to a service of the target; its status."""
         if service not in self._site.target.services:
             raise SessionOver(f"the target has no service {service!r}")
+        gated = await self.through()
         status = await self._site.http.request(
             method, service, self._filled(path), self._identity.token
         )
         if not status:
             raise SessionOver(f"{method} {service}: no answer")
+        if gated:
+            self.acted(now_ns())
         return status
 
 

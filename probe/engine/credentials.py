@@ -48,7 +48,7 @@ class Credentials(Pressing):
         if row is None or row.needs == "revoke":
             self._identity = await self._renewed()
             if row is not None:
-                await self.revoke()
+                await self._ask_to_end(self._site.dialect.revoke, Credential.REVOKED)
                 await self._wait(self._site.dialect.promises.revocation or 0, lasting=True)
         else:
             try:
@@ -78,14 +78,17 @@ class Credentials(Pressing):
 
     async def revoke(self) -> None:
         """Have the service revoke the token that is shown; over with its answer."""
-        await self._ask_to_end(self._site.dialect.revoke, Credential.REVOKED)
+        gated = await self.through()
+        await self._ask_to_end(self._site.dialect.revoke, Credential.REVOKED, gated=gated)
 
     async def logout(self) -> None:
         """Have the service end all of the user's sessions; over with its answer."""
-        await self._ask_to_end(self._site.dialect.logout, Credential.LOGGED_OUT)
+        gated = await self.through()
+        await self._ask_to_end(self._site.dialect.logout, Credential.LOGGED_OUT, gated=gated)
 
     async def gone(self, within_ns: int = GONE_WITHIN_NS) -> None:
         """Wait until the service ends the connection."""
+        await self.pass_by()
         if self._connection is None:
             raise SessionOver("not connected")
         deadline = now_ns() + within_ns
@@ -97,7 +100,9 @@ class Credentials(Pressing):
 
     # What they share.
 
-    async def _ask_to_end(self, rule: Request | None, what: Credential) -> None:
+    async def _ask_to_end(
+        self, rule: Request | None, what: Credential, *, gated: bool = False
+    ) -> None:
         if rule is None:
             raise SessionOver(f"the dialect does not say how: {what.name.lower()}")
         shown = self._identity
@@ -105,9 +110,6 @@ class Credentials(Pressing):
             name: text.replace("{user}", shown.user).replace("{token}", shown.token)
             for name, text in rule.form.items()
         }
-        gated = self.gated
-        if gated:
-            await self.through()
         answer = await self._site.http.ask(rule, self._filled(rule.path), form, shown.token)
         if gated and answer.status:
             self.acted(answer.answered_ns)

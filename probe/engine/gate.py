@@ -1,16 +1,18 @@
-"""A gate: many actions that wait, armed, and are let go at one instant or at given offsets.
+"""The gate of one release: who waits for which instant, and letting go at it.
 
-The rule: what counts is the stamp that each release took, never the time it was meant for;
-one that could not be let go is 0 and is told, not guessed.
+Theory of operation. All actors come to their first gate; then the shared instant T is set,
+and everything that waits is let go at T plus its own offset, the earliest first and at random
+among those of one instant. A later gate of a script waits for T plus its offset, too; if that
+has passed, what waits there is let go at once, and its stamp tells the truth. T is a time of
+`now_ns`, which the processes of one host share: told the same T, several let go together
+without a signal.
 
-    armed      every one has all but its last byte with the kernel, or fell out
-    settle     the peer has read what was sent: max(100 ms, 3 RTT)
-    release    garbage collection off; sleep, spin the last 2 ms (event loops are late by a
-               millisecond), then one loop of a system call each, in random order
-
-The instant may be given in absolute monotonic time, which processes of one host share, so
-several of them let go together without a signal. After the last-byte synchronisation of
-Kettle (2023); on loopback 100 connections are let go within a millisecond.
+The rule: the stamp of what was let go counts, never the instant that was meant; one that could
+not be let go is told with 0. What waits is a plain function that writes and returns its stamp,
+so that those of one instant leave in one tight loop, sorted beforehand, with nothing between
+two of them; only then is each told. Until the last 0.1 ms the loop goes on, since answers to
+what was let go before must be read meanwhile; then it spins (event loops are late by a
+millisecond). After the last-byte synchronisation of Kettle (2023).
 """
 
 from __future__ import annotations
@@ -18,258 +20,112 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from dataclasses import dataclass
-from functools import partial
-from statistics import median
-from typing import TYPE_CHECKING, Final, Protocol
+from bisect import insort
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from random import Random
 
-    from probe.wire.ends import End
-
-CLIENTS_MAX: Final = 1_000
-PINGS_MIN: Final = 10
+_LetGo = Callable[[], int]
+_Told = Callable[[int], None]
+_Due = tuple[int, float, _LetGo, _Told]  # its instant, its chance among those of the same
 SETTLE_NS: Final = 100_000_000
-LEAD_NS: Final = 5_000_000
-SPIN_NS: Final = 2_000_000
-_TURN_EVERY_NS: Final = 10_000_000
-_TURN_NS: Final = 300_000
+"""What the service is given to read what was sent before the release."""
+# What a timer of the loop may be late by, and more; but short of the scheduler's slice, since
+# who has been busy for that long loses the core just at the instant.
+_SLEEP_NS: Final = 1_500_000
+_SPIN_NS: Final = 100_000
+_ORDER: Final = itemgetter(0, 1)
 
 
-class Waiting(Protocol):
-    """What a gate lets go; `probe.wire.Held` is one.
+class Timeline:
+    """One release. `zero_ns` is T, 0 while the actors gather."""
 
-    `watch` is called when it is armed and when it falls out, `end` says that it has.
-    """
+    def __init__(self, rng: Random) -> None:
+        self.zero_ns = 0
+        self.lags_ns: list[int] = []  # of what was let go: how long after it was due
+        self._rng = rng
+        self._queue: list[_Due] = []  # sorted once T is set; until then with offsets
+        self._changed = asyncio.Event()
 
-    watch: Callable[[], object] | None
+    def add(self, offset_ns: int, let_go: _LetGo, told: _Told) -> None:
+        """Have `let_go` called at T plus the offset, and then `told` with the stamp it returned.
 
-    @property
-    def armed(self) -> bool:
-        """Whether a release can do its work now."""
+        A stamp of 0 says that it could not be let go. `let_go` writes and does no more, since
+        those behind it wait for it; what can wait is done by `told`.
+        """
+        due = (self.zero_ns + offset_ns, self._rng.random(), let_go, told)
+        if not self.zero_ns:
+            self._queue.append(due)
+            return
+        insort(self._queue, due, key=_ORDER)
+        self._changed.set()
 
-    @property
-    def end(self) -> End | None:
-        """Why it fell out; None otherwise."""
+    def open(self, zero_ns: int) -> None:
+        """T is set."""
+        self.zero_ns = zero_ns
+        self._queue = [(zero_ns + due[0], *due[1:]) for due in self._queue]
+        self._queue.sort(key=_ORDER)
+        self._changed.set()
 
-    def release(self) -> int:
-        """Let go, now; the stamp right before it, or 0 where it could not be."""
+    async def run(self) -> None:
+        """Let go what is due, until cancelled."""
+        while True:
+            if not self.zero_ns or not self._queue:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            left_ns = self._queue[0][0] - now_ns()
+            if left_ns > _SLEEP_NS:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    left_s = (left_ns - _SLEEP_NS) / 1e9
+                    await asyncio.wait_for(self._changed.wait(), left_s)
+            elif left_ns > _SPIN_NS:
+                await asyncio.sleep(0)
+            else:
+                self._let_go()
 
-
-class Call:
-    """An action that nothing can hold back: called at its instant, within the tight loop.
-
-    It must be short (begin a task, write a frame), since those behind it wait for it.
-    """
-
-    __slots__ = ("_action", "end", "released_ns", "watch")
-
-    def __init__(self, action: Callable[[], object]) -> None:
-        self._action = action
-        self.released_ns = 0
-        self.end: End | None = None
-        self.watch: Callable[[], object] | None = None
-
-    @property
-    def armed(self) -> bool:
-        """Always, until it was called."""
-        return not self.released_ns
-
-    def release(self) -> int:
-        """Call it, once; the stamp right before."""
-        if self.released_ns:
-            return 0
-        self.released_ns = now_ns()
-        self._action()
-        return self.released_ns
-
-
-@dataclass(frozen=True, slots=True)
-class Arming:
-    """Who is armed, who fell out, and who is neither yet: indices of the gate's clients."""
-
-    armed: tuple[int, ...]
-    fallen: tuple[int, ...]
-    missing: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One release. `stamps_ns` per client, 0 for one that was not let go.
-
-    `at_ns` is the instant that was aimed at, `offsets_ns` what was to be added to it.
-    """
-
-    at_ns: int
-    offsets_ns: tuple[int, ...]
-    stamps_ns: tuple[int, ...]
-
-    @property
-    def released(self) -> int:
-        """How many were let go."""
-        return sum(stamp > 0 for stamp in self.stamps_ns)
-
-    @property
-    def lags_ns(self) -> list[int]:
-        """Of those let go: how long after its own instant."""
-        both = zip(self.stamps_ns, self.offsets_ns, strict=True)
-        return [stamp - offset - self.at_ns for stamp, offset in both if stamp]
-
-    @property
-    def spread_ns(self) -> int:
-        """From the first to the last, offsets taken off; 0 for fewer than two."""
-        return spread(self.lags_ns)
+    def _let_go(self) -> None:
+        """Everything that is due within the next 0.1 ms, or comes to be meanwhile."""
+        stamps: list[int] = []
+        clock = 0
+        for due_ns, _, let_go, _ in self._queue:
+            if due_ns > clock:  # the first of its instant
+                clock = now_ns()
+                if due_ns - clock > _SPIN_NS:
+                    break
+                while clock < due_ns:
+                    clock = now_ns()
+            try:
+                stamps.append(let_go())
+            except Exception as error:  # noqa: BLE001 -- a bug of one: the others do not wait for it
+                stamps.append(0)
+                _failed(error)
+        gone = self._queue[: len(stamps)]
+        del self._queue[: len(stamps)]
+        for (due_ns, _, _, told), stamp in zip(gone, stamps, strict=True):
+            if stamp:
+                self.lags_ns.append(stamp - due_ns)
+            try:
+                told(stamp)
+            except Exception as error:  # noqa: BLE001 -- the same
+                _failed(error)
 
 
-@dataclass(frozen=True, slots=True)
-class Synchrony:
-    """How simultaneous a race was: measured spreads, from the first to the last.
-
-    `released` and `answered` are how many each spread is of; a spread of fewer than two
-    is 0 and says nothing.
-    """
-
-    release_spread_ns: int
-    first_response_spread_ns: int
-    released: int
-    answered: int
-
-
-def synchrony(stamps_ns: Sequence[int], responses_ns: Sequence[int]) -> Synchrony:
-    """From stamps of releases and of first responses; 0 stands for none."""
-    stamps = [stamp for stamp in stamps_ns if stamp]
-    responses = [stamp for stamp in responses_ns if stamp]
-    return Synchrony(spread(stamps), spread(responses), len(stamps), len(responses))
+def _failed(error: Exception) -> None:
+    context = {"message": "what a gate let go failed", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)
 
 
 def spread(stamps_ns: Sequence[int]) -> int:
     """From the smallest to the largest; 0 for fewer than two."""
     return max(stamps_ns) - min(stamps_ns) if len(stamps_ns) > 1 else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Compensation:
-    """Offsets that let what is released arrive together, as far as round trips tell.
-
-    `error_ns` is the largest half of what a client's median ping took over its smallest:
-    what the way itself varies by. `asymmetry_ns` is the largest half of a smallest ping:
-    an arrival can be off by that much if a way takes all its time in one direction.
-    """
-
-    offsets_ns: tuple[int, ...]
-    error_ns: int
-    asymmetry_ns: int
-
-
-def compensate(rtts_ns: Sequence[Sequence[int]]) -> Compensation:
-    """Per client the round trips of its pings: the farthest is let go first, at 0.
-
-    Raises ValueError for fewer than 10 pings of a client.
-    """
-    if any(len(rtts) < PINGS_MIN for rtts in rtts_ns):
-        raise ValueError(f"a round trip is told by at least {PINGS_MIN} pings")
-    halves = [min(rtts) // 2 for rtts in rtts_ns]
-    farthest = max(halves, default=0)
-    error = max((int(median(rtts) - min(rtts)) // 2 for rtts in rtts_ns), default=0)
-    return Compensation(tuple(farthest - half for half in halves), error, farthest)
-
-
-class Gate:
-    """Clients that wait for one release, in the order in which they are told of."""
-
-    def __init__(self, clients: Sequence[Waiting]) -> None:
-        if len(clients) > CLIENTS_MAX:
-            raise ValueError(f"a gate takes at most {CLIENTS_MAX} clients")
-        self._clients = tuple(clients)
-
-    async def armed(self, deadline_ns: int, among: Collection[int] | None = None) -> Arming:
-        """Wait until all (of `among`) are armed or have fallen out, or for the deadline."""
-        waiting = set(range(len(self._clients)) if among is None else among)
-        told = asyncio.Event()
-
-        def look(index: int) -> None:
-            client = self._clients[index]
-            if client.armed or client.end is not None:
-                waiting.discard(index)
-                if not waiting:
-                    told.set()
-
-        for index in tuple(waiting):
-            self._clients[index].watch = partial(look, index)
-            look(index)
-        if waiting:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), max(deadline_ns - now_ns(), 0) / 1e9)
-        for client in self._clients:
-            client.watch = None
-        return self.state()
-
-    def state(self) -> Arming:
-        """Who is armed at this moment."""
-        armed: list[int] = []
-        fallen: list[int] = []
-        missing: list[int] = []
-        for index, client in enumerate(self._clients):
-            group = armed if client.armed else missing if client.end is None else fallen
-            group.append(index)
-        return Arming(tuple(armed), tuple(fallen), tuple(missing))
-
-    async def settle(self, rtt_ns: int = 0) -> None:
-        """Give the peer time to read what was sent, over round trips of `rtt_ns`."""
-        until_ns = now_ns() + max(SETTLE_NS, 3 * rtt_ns)
-        while (left := until_ns - now_ns()) > 0:  # noqa: ASYNC110 -- a clock: timers may be early
-            await asyncio.sleep(left / 1e9)
-
-    async def release(
-        self, rng: Random, offsets_ns: Sequence[int] | None = None, at_ns: int = 0
-    ) -> Release:
-        """Let all go at `at_ns` (of `now_ns`; 0: in 5 ms), each with its offset.
-
-        Those of one instant go in random order, by `rng`. Between instants that lie some
-        milliseconds apart the loop runs on. One that falls out meanwhile is passed over.
-        """
-        clients = self._clients
-        offsets = tuple(offsets_ns) if offsets_ns is not None else (0,) * len(clients)
-        order = list(range(len(clients)))
-        rng.shuffle(order)
-        order.sort(key=offsets.__getitem__)
-        at = at_ns or now_ns() + LEAD_NS
-        queue = [(index, at + offsets[index], clients[index].release) for index in order]
-        stamps = [0] * len(clients)
-        failure: Exception | None = None
-        with uncollected():
-            clock = turn = now_ns()
-            for index, due, release in queue:
-                if due > clock:
-                    turn = await _until(due, turn)
-                try:
-                    stamp = release()
-                except Exception as error:  # noqa: BLE001 -- the others must not wait for it
-                    failure = failure or error
-                    continue
-                if stamp:
-                    stamps[index] = clock = stamp
-        if failure is not None:
-            raise failure
-        return Release(at, offsets, tuple(stamps))
-
-
-async def _until(due_ns: int, turn_ns: int) -> int:
-    """Wait for an instant, spinning at its end; when the loop had its last turn."""
-    left = due_ns - now_ns()
-    if left > _TURN_NS and now_ns() - turn_ns > _TURN_EVERY_NS:
-        await asyncio.sleep(0)
-        turn_ns = now_ns()
-    while (left := due_ns - now_ns()) > SPIN_NS:
-        await asyncio.sleep((left - SPIN_NS) / 1e9)
-        turn_ns = now_ns()
-    while now_ns() < due_ns:
-        pass
-    return turn_ns
 
 
 @contextlib.contextmanager

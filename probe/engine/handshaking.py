@@ -39,6 +39,7 @@ class Handshaking(Credentials):
 
     async def handshake(self, case: str) -> None:
         """Send the request of this row and see what comes of it; see `handshakes`."""
+        await self.pass_by()
         row = HANDSHAKES.get(case)
         if row is None:
             raise SessionOver(f"there is no handshake case {case!r}")

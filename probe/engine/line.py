@@ -130,11 +130,12 @@ class Line(Passing):
         def watch() -> None:
             if held.armed_ns and not held.sent_ns and held.end is None:
                 if self.gated:
-                    self._hang(held.release, told)
+                    self._hang(held.let_go, told)
                 else:
-                    told(held.release())
+                    told(held.let_go())
 
         def told(stamp: int) -> None:
+            held.follow()
             if stamp:
                 for message in messages:
                     self._note_put(stamp, message, Put.MESSAGE, NO_RUN)
@@ -206,11 +207,12 @@ class Line(Passing):
         held = connection.hold(connection.frame(TEXT, payload))
 
         def note(stamp: int) -> None:
+            held.follow()
             self._unread.clear()
             self._note_put(stamp, payload, what, run)
             told(stamp)
 
-        await self._let_go(held.release, note, want)
+        await self._let_go(held.let_go, note, want)
 
     def _note_put(self, t_ns: int, payload: bytes, what: Put, run: int) -> None:
         sent = self._sent

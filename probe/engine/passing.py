@@ -1,8 +1,11 @@
 """Passing a gate: what a script sends next is prepared, held back, and let go at its instant.
 
-The rule: the ACTION row carries the stamp of the write itself, and there is none for what was
-not let go. A step that cannot be prepared is called at the instant; a request over HTTP counts
-from its answer.
+The rule: every public call of a session passes the gate that its script has come to, whether a
+step or an `async def` makes it, and the ACTION row is written here and nowhere else. What sends
+something that can be prepared (connect, send, echo, run, settle, refresh) knows by itself when
+it leaves: the row carries the stamp of the write, and there is none for what was not let go. A
+request over HTTP counts from its answer. Everything else is let go and then called: it begins
+with `pass_by`. To choose a token is no action.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ def nothing(_: int) -> None:
     """No more is to be told."""
 
 
+def _declared(number: int) -> str:
+    return f"its actor declares {number or 'none'}"
+
+
 class Want(NamedTuple):
     """An answer that is waited for: its kind (of `waiting`), how long, and what to say without."""
 
@@ -39,25 +46,60 @@ class Passing(Hearing):
 
     __slots__ = ()
 
-    async def gate(self, offset_ns: int | None = 0) -> None:
-        """Have what is sent next wait for the shared instant plus `offset_ns`."""
-        if self.turn is None:
+    async def gate(self) -> None:
+        """Have what is done next wait for the next of the script's gates.
+
+        A script that does not pass the gates that were planned for it has played another race:
+        its session is stopped, so that its trial tells nothing.
+        """
+        turn = self.turn
+        if turn is None:
             raise SessionOver("a gate is where the actors of a race meet, and this is none")
         if self.gated:
-            await self.through()
-        self.turn.ask(offset_ns)
+            raise SessionOver(self._idle(turn.passed + 1), stopped=True)
+        if turn.passed == len(self._gates):
+            raise SessionOver(
+                f"the script came to gate {turn.passed + 1}, and {_declared(len(self._gates))}: "
+                "add its offset to `gates`, or drop the call",
+                stopped=True,
+            )
+        offset = self._gates[turn.passed]
+        turn.ask(None if offset == "swept" else offset)
+
+    def passed_all(self) -> None:
+        """The script is over: SessionOver where it has not passed each of its gates."""
+        turn = self.turn
+        if turn is None:
+            return
+        if self.gated:
+            raise SessionOver(self._idle(turn.passed + 1), stopped=True)
+        if turn.passed < len(self._gates):
+            raise SessionOver(
+                f"the script was over before gate {turn.passed + 1}, and "
+                f"{_declared(len(self._gates))}: pass each, in every branch",
+                stopped=True,
+            )
+
+    @staticmethod
+    def _idle(number: int) -> str:
+        return f"gate {number} let nothing go, and an action has to follow each"
 
     @property
     def gated(self) -> bool:
         """Whether what is sent next waits for a gate."""
         return self.turn is not None and self.turn.asked_ns is not None
 
-    async def through(self) -> None:
-        """Wait for the instant of the gate that was asked for; `acted` then notes the action."""
+    async def through(self) -> bool:
+        """Wait for the instant of the gate that was asked for; whether there was one.
+
+        `acted` then notes the action.
+        """
         turn = self.turn
-        assert turn is not None
+        if turn is None or turn.asked_ns is None:
+            return False
         _, offset_ns = turn.take()
         await self._at(offset_ns, now_ns)
+        return True
 
     def acted(self, stamp: int) -> None:
         """The action behind the gate that was passed last has been done."""
@@ -71,10 +113,14 @@ class Passing(Hearing):
         )
 
     async def pass_by(self) -> None:
-        """Pass the gate, if there is one, without anything that it could let go."""
+        """Pass the gate, if there is one: what comes now cannot be prepared."""
+        if await self.through():
+            self.acted(now_ns())
+
+    async def pass_without(self) -> None:
+        """The same where what was prepared cannot be sent, and that is right."""
+        await self.pass_by()
         turn = self.turn
-        if self.gated:
-            await self.through()
         if turn is not None and turn.passed and turn.passed - 1 not in turn.stamps:
             self.acted(now_ns())
 

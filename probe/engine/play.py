@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from probe.clock import now_ns
 from probe.engine.client import Client
 from probe.engine.waiting import SessionOver
 from probe.history.records import Kind
 from probe.model import script as steps
+from probe.model.race_script import gates_of
 from probe.model.script import steps_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Part:
     ladder: tuple[int, ...]
     once: bool
     jitter: float = 0.0
+    gates: tuple[int | Literal["swept"], ...] = ()
 
 
 def part_of(group: Group, site: Site) -> Part:
@@ -52,6 +54,7 @@ def part_of(group: Group, site: Site) -> Part:
         site.dialect.retry if population.retry else (),
         population.shape.open or population.shape.once,
         population.jitter,
+        gates_of(population.script),
     )
 
 
@@ -71,7 +74,8 @@ async def play(
             else:
                 for number, step in enumerate(part.script):
                     client.failed_at = number
-                    await (_gated(client, step) if client.gated else _step(client, step))
+                    await _step(client, step)
+            client.passed_all()
             rounds += 1
             if part.once or client.stopping:
                 break
@@ -123,23 +127,6 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
     return failed
 
 
-async def _gated(client: Client, step: Step) -> None:
-    """A step behind a gate: what can be prepared knows by itself when to leave."""
-    match step:
-        case steps.Gate() | steps.Token() | steps.Connect() | steps.Send() | steps.Run():
-            await _step(client, step)
-        case steps.Settle() | steps.Echo() | steps.Refresh():
-            await _step(client, step)
-        case steps.Revoke() | steps.Logout() | steps.Http():
-            await client.through()
-            await _step(client, step)
-            client.acted(now_ns())
-        case _:
-            await client.through()
-            client.acted(now_ns())
-            await _step(client, step)
-
-
 def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR0911, PLR0912 -- one arm each
     """The session's own call for a step of data; no layer of its own stays on the stack."""
     match step:
@@ -148,7 +135,7 @@ def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR09
                 step.present, ready=step.ready, expect=step.expect, early=step.early
             )
         case steps.Gate():
-            return client.gate(None if step.offset == "swept" else step.offset)
+            return client.gate()
         case steps.Token():
             return client.token(step.case)
         case steps.Handshake():
@@ -211,7 +198,7 @@ def make_client(
     return Client(
         site, session, door, identity,
         default=part.present, ladder=part.ladder, jitter=_jitter(site, part, session),
-        stop_ns=stop_ns,
+        stop_ns=stop_ns, gates=part.gates,
     )  # fmt: skip
 
 

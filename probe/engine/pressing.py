@@ -51,6 +51,7 @@ class Pressing(Steps):
 
         SessionOver only where the connection does not take them.
         """
+        await self.pass_by()
         if self._site.dialect.sentinel is None:
             raise SessionOver("the dialect has no sentinel to flood with")
         first = FLOOD_FROM + self._flooded
@@ -76,6 +77,7 @@ class Pressing(Steps):
         A Close with 1009 ends the connection and not the session, where the dialect does not
         promise to take so much.
         """
+        await self.pass_by()
         payload, numbered = self._padded(size)
         self._put(payload, Put.LARGE)
         if numbered:
@@ -110,6 +112,7 @@ class Pressing(Steps):
 
     async def squeeze(self, upto: int, *, repeats: int = 3, pad: int = 1000) -> None:
         """Find how many events of a run a slow reader may leave unread before any is lost."""
+        await self.pass_by()
         seen: list[tuple[int, bool]] = []
         while (size := next_size(seen, upto, repeats)) is not None:
             lost = await self._squeezed(size, pad)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
-from probe.engine.gate import SETTLE_NS, spread, uncollected
+from probe.engine.gate import SETTLE_NS, Timeline, spread, uncollected
 from probe.engine.play import COMPLETE, FAILED, STOPPED, make_client, play
-from probe.engine.turn import NEAR_NS, Timeline, Turn
+from probe.engine.turn import NEAR_NS, Turn
 from probe.history.records import Kind
 from probe.model.race import Played, told_by
 

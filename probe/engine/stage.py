@@ -95,6 +95,7 @@ class StageRun:
         live = site.live
         completed, launched = live.completed, live.launched
         live.stage, live.trials = self._stage.name, self._stage.trials
+        live.trial, live.anomalies = 0, None
         self._note(BEGIN, "")
         deadline = now_ns() + rule.budget
         why = ""

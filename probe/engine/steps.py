@@ -60,6 +60,7 @@ class Steps(Line):
 
     async def finish(self) -> None:
         """Wait until every run that was begun is over, also across a reconnect."""
+        await self.pass_by()
         await self._runs_over()
 
     async def settle(
@@ -77,14 +78,13 @@ class Steps(Line):
         except SessionOver as over:
             if expect == "answer" or over.stopped:
                 raise
-            await self.pass_by()
+            await self.pass_without()
         else:
             if expect == "silence":
                 raise SessionOver("it is answered, and ought not to be")
 
     async def _settled(self, within_ns: int) -> None:
         if self._site.dialect.sentinel is None:
-            await self.pass_by()
             await self.ping(within_ns)
             return
         want = Want(SENTINEL, within_ns, "no answer to the sentinel")
@@ -100,6 +100,7 @@ class Steps(Line):
 
     async def vanish(self) -> None:
         """Drop the connection without a Close, as a client does that loses its network."""
+        await self.pass_by()
         connection = self._opened()
         op = self.attempts - 1
         self._site.journal.row(now_ns(), self._session, op, Kind.VANISH)
@@ -107,6 +108,7 @@ class Steps(Line):
 
     async def stall(self, for_ns: int) -> None:
         """Read nothing for that long, though the connection stays open."""
+        await self.pass_by()
         connection = self._opened()
         self._hold_up(connection)
         try:
@@ -119,6 +121,7 @@ class Steps(Line):
 
         A ping that has no answer within 5 s ends it too; for the last ones the hold waits.
         """
+        await self.pass_by()
         if self._open_end is not None and self._open_end.outcome is not Outcome.NORMAL:
             raise SessionOver(self._end_words())
         end = now_ns() + for_ns
@@ -139,6 +142,7 @@ class Steps(Line):
 
     async def ping(self, within_ns: int = PONG_WITHIN_NS) -> None:
         """Send a ping and wait for its pong."""
+        await self.pass_by()
         self._pings.clear()
         self._send_ping()
         await self._need(within_ns, "no pong", kind=PONG)

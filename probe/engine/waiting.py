@@ -5,7 +5,7 @@ The rule: a wait always has a deadline, and one thing at a time is waited for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from probe.clock import now_ns
 
@@ -44,9 +44,9 @@ class Waiting:
 
     __slots__ = (
         "_await_kind", "_beside", "_chosen", "_connection", "_cursor", "_dialled", "_door",
-        "_echo", "_flood", "_flood_open", "_flooded", "_identity", "_jitter", "_ladder", "_mine",
-        "_number", "_open_end", "_own", "_patience", "_pings", "_received", "_runs", "_sent",
-        "_sentinel", "_session", "_site", "_unread", "_waiter", "_was_ready",
+        "_echo", "_flood", "_flood_open", "_flooded", "_gates", "_identity", "_jitter", "_ladder",
+        "_mine", "_number", "_open_end", "_own", "_patience", "_pings", "_received", "_runs",
+        "_sent", "_sentinel", "_session", "_site", "_unread", "_waiter", "_was_ready",
         "attempts", "default", "failed_at", "is_ready", "oddities", "over", "stop_ns", "stopping",
         "turn",
     )  # fmt: skip
@@ -62,6 +62,7 @@ class Waiting:
         ladder: Sequence[int] = (),
         jitter: Callable[[], float] | None = None,
         stop_ns: int = 0,
+        gates: Sequence[int | Literal["swept"]] = (),
     ) -> None:
         self._site = site
         self._session = session
@@ -72,6 +73,7 @@ class Waiting:
         self._chosen = False  # whether a step has chosen the token since the last connect
         self._ladder = ladder
         self._jitter = jitter
+        self._gates = gates  # offsets, in the order in which the script passes them
         self._own = f"{site.nonce}-{session}-".encode()
         self._connection: Connection | None = None
         self._open_end: End | None = None

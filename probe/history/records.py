@@ -22,6 +22,7 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | TRIAL | trial | outcome (Trial) | why it was tried (Sought) | measured offset (ns) |
 | RELEASE | release | who fell out before it | spread of the lags (ns) | its instant (ns) |
 | JITTER | stage index | 0 told by the scenario, 1 measured, 2 assumed | pairs | sd (ns) |
+| VARIANT | first trial | 0 tried, 1 confirmed | stage index | text: JSON, what was taken away |
 | LIMIT | | 0 descriptors, 1 local ports | in use | how many there are |
 | INTENDED | trial | endpoint index | population index | identity index |
 | DIAL | attempt | | | |
@@ -59,6 +60,10 @@ An ACTION is what a gate of a race let go; its stamp is that of the write, and o
 HTTP that of its answer (0 for `attempt` where there was none). What TRIAL says of a trial is
 what the search was told, in order; checks judge by ACTION and DONE, and take from TRIAL only
 why it was tried. Where its offset could not be measured, b is the one that was aimed at.
+
+From the trial that a VARIANT names to that of the next, a smaller race is played. Its text has
+`without`, the places of what was taken away (`probe.model.shrinking`), and `words` on the last
+of them. Trials keep the numbers that the whole race gives them, so that some are left out.
 """
 
 from __future__ import annotations
@@ -69,7 +74,7 @@ from typing import Final
 
 import numpy as np
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 NOBODY: Final = 0xFFFFFFFF
 ROW: Final = struct.Struct("<qIIHHiq")
 DTYPE: Final = np.dtype(
@@ -104,6 +109,7 @@ class Kind(IntEnum):
     TRIAL = 14
     RELEASE = 15
     JITTER = 16
+    VARIANT = 17
     INTENDED = 20
     DIAL = 21
     RESOLVED = 22

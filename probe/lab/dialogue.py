@@ -107,6 +107,10 @@ class Dialogue:
         """0 when a message is within the budget, else how long until one is."""
         now_ns = time.perf_counter_ns()
         own_ns = self._hub.bucket.take(now_ns)
+        if self._state.defects.is_on("limit_resets_at_edge"):
+            due_ns, own_ns = own_ns, self._hub.window.take(now_ns)
+            if due_ns and not own_ns:
+                self._state.ledger.hit("limit_resets_at_edge", **self._ids)
         if not self._state.defects.is_on("rate_limit_global"):
             return own_ns
         shared_ns = self._state.hubs.shared.take(now_ns)

@@ -78,7 +78,8 @@ class Emission:
             reached = self._deliver_marked(run, event, marks)
         else:
             for member in run.hub.members.values():
-                reached += member.outbound.put_event(event)
+                if run.only in ("", member.connection_id):
+                    reached += member.outbound.put_event(event)
         for defect, more in made.flaws:
             self.tell(defect, run, event, connections=reached, **more)
         if "cross_user_leak" in self._defects:

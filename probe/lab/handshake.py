@@ -2,11 +2,11 @@
 
 Order of judgement: is the lab ready (else the cold-start defects have their turn), is the
 request a WebSocket handshake at all (RFC 6455 section 4.2.1), is there room, may a page of
-that origin come in, can the offered subprotocols be served, is it clear who the user is, and
-are they who they say. Each refusal is an HTTP answer with a JSON body of fixed words and
-closes the connection. The ledger line is written first and the answer in the same step of
-the loop, so a lab that is killed has no answer out that its ledger does not know, and no
-stamp is later than the peer's sight of it.
+that origin come in, can the offered subprotocols be served, is it clear who the user is, are
+they who they say, and have they not too many connections already. Each refusal is an HTTP
+answer with a JSON body of fixed words and closes the connection. The ledger line is written
+first and the answer in the same step of the loop, so a lab that is killed has no answer out
+that its ledger does not know, and no stamp is later than the peer's sight of it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from aiohttp import web
 
 from probe.lab.admission import admit_at_door
 from probe.lab.breaker import OpenError
-from probe.lab.claims import TokenError
+from probe.lab.claims import Claims, TokenError
 from probe.lab.hits import Hits
 from probe.lab.offers import SUPPORTED, OfferError, answers, negotiate
 from probe.lab.origins import is_allowed
+from probe.lab.places import CAP_RACE, FullError
 from probe.lab.session import Session
 from probe.lab.state import SESSIONS_MAX
 from probe.lab.table import COLD_START
@@ -39,7 +40,8 @@ from probe.lab.upgrade import (
 )
 
 if TYPE_CHECKING:
-    from probe.lab.claims import Claims
+    from collections.abc import Awaitable
+
     from probe.lab.offers import Choice
     from probe.lab.state import State
 
@@ -87,10 +89,31 @@ async def _answer(state: State, request: web.Request) -> web.StreamResponse:
             if hits.draw("reject_after_accept_1003"):
                 return await refuse_late(state, request, hits)
             raise HandshakeError(400, error.code, supported=SUPPORTED) from None
+        if trial:
+            await _keep_waiting(state, request, state.breaker.weigh())
+            _check_open(state)
         who = _authenticate(state, request, choice, hits)
+        if isinstance(who, Claims):
+            return await _serve_one_of(state, request, choice, who, hits)
         return await _serve(state, request, choice, who, hits)
     finally:
         state.breaker.leave(trial)
+
+
+async def _serve_one_of(
+    state: State, request: web.Request, choice: Choice, who: Claims, hits: Hits
+) -> web.StreamResponse:
+    """Serve one more connection of a user who is known; HandshakeError beyond their cap."""
+    try:
+        place = state.places.take(who.subject)
+    except FullError:
+        raise HandshakeError(429, "too_many_connections", {"Retry-After": "1"}) from None
+    try:
+        if place.over_ns is not None:
+            hits.note(CAP_RACE, after_ns=place.over_ns)
+        return await _serve(state, request, choice, who, hits)
+    finally:
+        state.places.leave(place)
 
 
 async def _serve(
@@ -120,15 +143,20 @@ async def _serve(
 
 async def _dawdle(state: State, request: web.Request, user: dict[str, str]) -> None:
     """Keep a client waiting for its 101; one who does not wait so long has met it as well."""
-    try:
-        await asyncio.sleep(_SLOW_ACCEPT_S)
-    except asyncio.CancelledError:  # the lab stops, and with it all that still waits
-        state.ledger.handshake(request.path, "left", None)
-        raise
+    await _keep_waiting(state, request, asyncio.sleep(_SLOW_ACCEPT_S))
     if request.transport is None or request.transport.is_closing():
         state.ledger.hit("slow_accept_tail", **user)
         raise GoneError
     _check_open(state)
+
+
+async def _keep_waiting(state: State, request: web.Request, pause: Awaitable[None]) -> None:
+    """Have an answer wait for this; the lab may stop meanwhile."""
+    try:
+        await pause
+    except asyncio.CancelledError:  # with the lab stops all that still waits
+        state.ledger.handshake(request.path, "left", None)
+        raise
 
 
 def _check_open(state: State) -> None:

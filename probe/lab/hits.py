@@ -19,17 +19,21 @@ class Hits:
 
     def __init__(self, defects: Defects) -> None:
         self._defects = defects
-        self._noted: list[str] = []
+        self._noted: list[tuple[str, dict[str, object]]] = []
 
     def draw(self, defect: str) -> bool:
         """Draw for that defect, and keep the hit."""
         hit = self._defects.hits(defect)
         if hit:
-            self._noted.append(defect)
+            self.note(defect)
         return hit
+
+    def note(self, defect: str, **fields: object) -> None:
+        """Keep a hit that is no draw, with what else its line tells."""
+        self._noted.append((defect, fields))
 
     def write(self, ledger: Ledger, **ids: object) -> None:
         """Write a line for each hit that was kept, with these ids, once."""
-        for defect in self._noted:
-            ledger.hit(defect, **ids)
+        for defect, fields in self._noted:
+            ledger.hit(defect, **fields, **ids)
         self._noted.clear()

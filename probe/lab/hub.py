@@ -13,7 +13,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from probe.lab.limits import Bucket
+from probe.lab.limits import Bucket, FixedWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,7 @@ class Hub:
 
     user_id: str
     bucket: Bucket
+    window: FixedWindow  # instead of it, for the defect limit_resets_at_edge
     cursor: int = 0
     log: deque[Event] = field(default_factory=lambda: deque(maxlen=LOG_EVENTS_MAX))
     members: dict[str, Member] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Run:
     paused: bool = False  # for late_event
     hung: bool = False
     missed_told: bool = False
+    only: str = ""  # the connection that alone gets its events (takeover_race)
     shown_id: str = ""  # the run_id in its events, where that is another's (double_run_mixup)
     early_ns: int = 0  # after connection_ready, where that is why it is hit (subscribe_race)
 
@@ -105,8 +107,9 @@ class Hubs:
         user_id = member.user_id
         hub = self._hubs.get(user_id)
         if hub is None:
-            bucket = Bucket(self.limit, time.perf_counter_ns())
-            hub = self._hubs[user_id] = Hub(user_id, bucket)
+            now_ns = time.perf_counter_ns()
+            limits = Bucket(self.limit, now_ns), FixedWindow(self.limit, now_ns)
+            hub = self._hubs[user_id] = Hub(user_id, *limits)
         self._idle.pop(user_id, None)
         member.joined = hub.cursor
         hub.members[member.connection_id] = self.members[member.connection_id] = member

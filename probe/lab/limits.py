@@ -1,7 +1,9 @@
 """The declared limit on a user's messages: a token bucket that fills steadily.
 
 A bucket holds at most `burst` tokens and gains `per_s` of them each second; a message
-costs one. It is full at first, and a user's connections share theirs.
+costs one. It is full at first, and a user's connections share theirs. The defect
+limit_resets_at_edge counts in fixed windows instead, so that around the edge between two of
+them twice the burst is let in.
 """
 
 from __future__ import annotations
@@ -49,4 +51,28 @@ class Bucket:
         if self._stored_ns < self._cost_ns:
             return self._cost_ns - self._stored_ns
         self._stored_ns -= self._cost_ns
+        return 0
+
+
+class FixedWindow:
+    """At most `burst` messages in each window, which is as long as a bucket takes to fill.
+
+    A window begins with the first message after the last one is over.
+    """
+
+    __slots__ = ("_began_ns", "_count", "_length_ns", "_most")
+
+    def __init__(self, limit: Limit, now_ns: int) -> None:
+        self._most = limit.burst
+        self._length_ns = limit.burst * 1_000_000_000 // limit.per_s
+        self._began_ns = now_ns - self._length_ns
+        self._count = 0
+
+    def take(self, now_ns: int) -> int:
+        """As that of a bucket."""
+        if now_ns - self._began_ns >= self._length_ns:
+            self._began_ns, self._count = now_ns, 0
+        if self._count >= self._most:
+            return self._began_ns + self._length_ns - now_ns
+        self._count += 1
         return 0

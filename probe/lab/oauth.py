@@ -33,7 +33,9 @@ _SUBJECT_CHARS_MAX: Final = 256
 _NO_STORE: Final = MappingProxyType({"Cache-Control": "no-store"})
 
 
-class _OAuthError(Exception):
+class OAuthError(Exception):
+    """An answer of RFC 6749 section 5.2: status, code, and what is wrong in words."""
+
     def __init__(self, status: int, code: str, description: str) -> None:
         super().__init__(code)
         self.status = status
@@ -47,7 +49,7 @@ async def give_token(state: State, request: web.Request) -> web.Response:
         fields = await _fields(request)
         subject = _grant(state, request, fields)
         algorithm = _algorithm(fields)
-    except _OAuthError as error:
+    except OAuthError as error:
         if error.status == 401:  # noqa: PLR2004 -- Unauthorized
             headers["WWW-Authenticate"] = 'Basic realm="probe-lab"'
         return json_answer(error.status, error.body, headers)
@@ -68,11 +70,11 @@ async def _fields(request: web.Request) -> dict[str, str]:
         try:
             data = msgspec.json.decode(await request.read() or b"{}")
         except msgspec.DecodeError:
-            raise _OAuthError(400, "invalid_request", "the body is not JSON") from None
+            raise OAuthError(400, "invalid_request", "the body is not JSON") from None
     else:
         data = dict(await request.post())
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise _OAuthError(400, "invalid_request", "the fields must be texts")
+        raise OAuthError(400, "invalid_request", "the fields must be texts")
     return data
 
 
@@ -82,23 +84,23 @@ def _grant(state: State, request: web.Request, fields: dict[str, str]) -> str:
     grant = fields.get("grant_type")
     if api_key is not None:
         if not state.keys.is_secret(api_key):
-            raise _OAuthError(401, "invalid_client", "the X-Api-Key is wrong")
+            raise OAuthError(401, "invalid_client", "the X-Api-Key is wrong")
         holder = fields.get("username") or fields.get("client_id") or "api-key"
     elif grant == "client_credentials":
         holder, secret = _client(request, fields)
         if not holder or not state.keys.is_secret(secret):
-            raise _OAuthError(401, "invalid_client", "client_id is missing or the secret is wrong")
+            raise OAuthError(401, "invalid_client", "client_id is missing or the secret is wrong")
     elif grant == "password":
         holder = fields.get("username", "")
         if not holder or not state.keys.is_secret(fields.get("password", "")):
-            raise _OAuthError(400, "invalid_grant", "username is missing or the password is wrong")
+            raise OAuthError(400, "invalid_grant", "username is missing or the password is wrong")
     elif grant is None:
-        raise _OAuthError(400, "invalid_request", "grant_type or X-Api-Key is missing")
+        raise OAuthError(400, "invalid_request", "grant_type or X-Api-Key is missing")
     else:
-        raise _OAuthError(400, "unsupported_grant_type", "supported: client_credentials, password")
+        raise OAuthError(400, "unsupported_grant_type", "supported: client_credentials, password")
     subject = fields.get("subject") or holder
     if len(subject) > _SUBJECT_CHARS_MAX or not subject.strip():
-        raise _OAuthError(400, "invalid_request", "the subject is too long or blank")
+        raise OAuthError(400, "invalid_request", "the subject is too long or blank")
     return subject
 
 
@@ -121,7 +123,7 @@ def _algorithm(fields: dict[str, str]) -> Algorithm:
         case "EdDSA":
             return "EdDSA"
         case _:
-            raise _OAuthError(400, "invalid_request", "alg: HS256 or EdDSA")
+            raise OAuthError(400, "invalid_request", "alg: HS256 or EdDSA")
 
 
 async def revoke(state: State, request: web.Request) -> web.Response:
@@ -130,18 +132,18 @@ async def revoke(state: State, request: web.Request) -> web.Response:
         claims = await _own_token(state, request)
         if not state.revocations.is_revoked(claims):
             state.revocations.revoke(claims, time.perf_counter_ns())
-    except (_OAuthError, FullError) as error:
-        return _refusal(error)
+    except (OAuthError, FullError) as error:
+        return refusal(error)
     return json_answer(200, {}, _NO_STORE)
 
 
 async def log_out(state: State, request: web.Request) -> web.Response:
     """POST /auth/logout: the same for all tokens of the Bearer's user; a revoked one may not."""
     try:
-        _, claims = _bearer(state, request, revoked=False)
+        _, claims = bearer(state, request, revoked=False)
         state.revocations.revoke_user(claims.subject, time.perf_counter_ns())
-    except (_OAuthError, FullError) as error:
-        return _refusal(error)
+    except (OAuthError, FullError) as error:
+        return refusal(error)
     return json_answer(200, {}, _NO_STORE)
 
 
@@ -149,27 +151,31 @@ async def _own_token(state: State, request: web.Request) -> Claims:
     """The token to revoke, which is the Bearer."""
     shown = (await _fields(request)).get("token")
     if not shown:
-        raise _OAuthError(400, "invalid_request", "the field token is missing")
-    bearer, claims = _bearer(state, request, revoked=True)
-    if shown != bearer:
-        raise _OAuthError(400, "unauthorized_client", "a Bearer can revoke itself alone")
+        raise OAuthError(400, "invalid_request", "the field token is missing")
+    own, claims = bearer(state, request, revoked=True)
+    if shown != own:
+        raise OAuthError(400, "unauthorized_client", "a Bearer can revoke itself alone")
     return claims
 
 
-def _bearer(state: State, request: web.Request, *, revoked: bool) -> tuple[str, Claims]:
-    """The token that authorises a request, a revoked one too if so asked; and its claims."""
+def bearer(state: State, request: web.Request, *, revoked: bool) -> tuple[str, Claims]:
+    """The token that authorises a request, a revoked one too if so asked; and its claims.
+
+    OAuthError where it is none.
+    """
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     token = rest.strip() if scheme.lower() == "bearer" else ""
     try:
         claims = state.keys.verify(token)
     except TokenError as error:
-        raise _OAuthError(401, "invalid_token", error.code) from None
+        raise OAuthError(401, "invalid_token", error.code) from None
     if not revoked and state.revocations.is_revoked(claims):
-        raise _OAuthError(401, "invalid_token", "token_revoked")
+        raise OAuthError(401, "invalid_token", "token_revoked")
     return token, claims
 
 
-def _refusal(error: _OAuthError | FullError) -> web.Response:
+def refusal(error: OAuthError | FullError) -> web.Response:
+    """The answer to a request that was refused."""
     if isinstance(error, FullError):
         body = {"error": "temporarily_unavailable", "error_description": "too much was revoked"}
         return json_answer(503, body, {**_NO_STORE, "Retry-After": "1"})

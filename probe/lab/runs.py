@@ -65,6 +65,7 @@ class Runs:
         run = Run(self._started, asked, hub, starter, fate)
         if early is not None:
             run.early_ns = early.after_ns
+        run.only = self._taken_over(hub, starter, asked, now_ns)
         if double is not None and double.first != asked.run_id:
             run.shown_id = double.first
             told = {"first_run_id": double.first, "thread_id": asked.thread_id, **ids}
@@ -83,6 +84,20 @@ class Runs:
             return None
         self._firsts.begin(window, starter.connection_id, starter.ready_ns)
         return self._firsts.since(window, starter.connection_id, now_ns)
+
+    def _taken_over(self, hub: Hub, starter: Member, asked: Asked, now_ns: int) -> str:
+        """The newest connection of the user, if it takes over the run that starts now; else ""."""
+        newest = max(hub.members.values(), key=lambda each: each.ready_ns)
+        window = self._defects.window("takeover_race")
+        if window is None or newest is starter:
+            return ""
+        self._firsts.begin(window, newest.connection_id, newest.ready_ns)
+        taken = self._firsts.since(window, newest.connection_id, now_ns)
+        if taken is None:
+            return ""
+        ids = {"user_id": hub.user_id, "connection_id": starter.connection_id}
+        self._ledger.hit("takeover_race", run_id=asked.run_id, after_ns=taken.after_ns, **ids)
+        return newest.connection_id
 
     def _doubles(self, hub: Hub, asked: Asked, now_ns: int) -> Second | None:
         """Whether a run that starts now takes the id of the one before it of its thread."""

@@ -1,6 +1,7 @@
 """The HTTP side: all routes; health, JWKS, the control of defects, the totals of the ledger.
 
-The control answers to peers on loopback only. The endpoints for tokens are in `oauth`.
+The control answers to peers on loopback only. The endpoints for tokens are in `oauth`, what
+a user may set in `account`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
+from probe.lab.account import set_limits
 from probe.lab.defects import DefectError
 from probe.lab.handshake import ENDPOINTS, serve_websocket
 from probe.lab.oauth import give_token, log_out, revoke
@@ -42,6 +44,7 @@ def build_app(state: State) -> web.Application:
         ("POST", "/auth/token", give_token),
         ("POST", "/auth/revoke", revoke),
         ("POST", "/auth/logout", log_out),
+        ("PUT", "/account/limits", set_limits),
         ("GET", "/_lab/defects", _defects),
         ("POST", "/_lab/defects", _change_defects),
         ("GET", "/_lab/ledger", _ledger),

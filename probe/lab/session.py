@@ -25,6 +25,7 @@ from probe.lab.ends import begin_ghost, end_when_closed, reset
 from probe.lab.hub import Member
 from probe.lab.messages import MessageError, notice, pong_frame, read
 from probe.lab.outbound import QUEUE_MAX, Outbound, narrow
+from probe.lab.places import CAP_RACE, FullError
 from probe.lab.state import MESSAGE_BYTES_MAX
 from probe.lab.tenure import Tenure
 from probe.lab.unjudged import LateJudgement, Unjudged
@@ -103,8 +104,11 @@ class Session:
             if is_one_too_many(state, who, self._accepted_ns, self.connection_id):
                 await self._stay_silent()
                 return
+            if by_message:
+                await self._serve_late(who, stream)
+                return
             window = state.defects.window("auth_drops_early_frames")
-            if window is not None and not by_message:
+            if window is not None:
                 ids = {"user_id": who.subject, "connection_id": self.connection_id}
                 kept = await drop_early(
                     state.ledger, window, self._receive_early, self._accepted_ns, ids
@@ -144,6 +148,22 @@ class Session:
         except (MessageError, TokenError) as error:
             await self._close(1008, error.code)
             return None
+
+    async def _serve_late(self, who: Claims, stream: AbstractStreamWriter) -> None:
+        """Serve a user whom the first message told: only now can the connection be counted."""
+        state = self._state
+        try:
+            place = state.places.take(who.subject)
+        except FullError:
+            await self._close(1008, "too_many_connections")
+            return
+        try:
+            if place.over_ns is not None:
+                ids = {"user_id": who.subject, "connection_id": self.connection_id}
+                state.ledger.hit(CAP_RACE, after_ns=place.over_ns, **ids)
+            await self._serve_user(who, stream, [])
+        finally:
+            state.places.leave(place)
 
     async def _serve_user(
         self, who: Claims | Unjudged, stream: AbstractStreamWriter, kept: list[WSMessage]

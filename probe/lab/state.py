@@ -9,6 +9,7 @@ from probe.lab.breaker import Breaker
 from probe.lab.hub import Hubs
 from probe.lab.limits import Limit
 from probe.lab.pacing import Pacer
+from probe.lab.places import Places
 from probe.lab.revocations import Revocations
 from probe.lab.runs import Runs
 from probe.lab.windows import Firsts
@@ -55,12 +56,14 @@ class State:
     revocations: Revocations = field(init=False)
     firsts: Firsts = field(default_factory=Firsts)
     breaker: Breaker = field(init=False)
+    places: Places = field(init=False)
     hubs: Hubs = field(init=False)
     runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
         self.revocations = Revocations(self.ledger)
         self.breaker = Breaker(self.ledger, self.defects)
+        self.places = Places(self.defects)
         self.hubs = Hubs(self.settings.limit)
         pacer = Pacer(self.settings.pace_ns)
         self.runs = Runs(self.ledger, self.defects, self.hubs, pacer, self.firsts)

@@ -169,6 +169,13 @@ _CONNECTIONS: Final = (
         "a message over the limit is not answered",
         drawn="limited message",
     ),
+    Defect(
+        "limit_resets_at_edge",
+        "messages are counted in fixed windows from a first one on (2 s at 200/400), so that "
+        "twice the burst is let in around the edge of one",
+        "switch",
+        "1",
+    ),
     Defect("rate_limit_global", "all users share one budget of messages", "switch", "1"),
     Defect(
         "close_1011_midrun",

@@ -89,8 +89,8 @@ _GUARDS: Final = (
     Defect(
         "breaker_global",
         "after 3 failed authentications of anybody without a success between, every handshake is "
-        "answered 503 for this long; then one is let in as a trial, which closes the breaker or "
-        "opens it again",
+        "answered 503 for this long; then one is let in as a trial, which takes 5 ms and closes "
+        "the breaker or opens it again",
         "duration",
         "15s",
     ),
@@ -100,6 +100,20 @@ _GUARDS: Final = (
         "answered 503 until the lab is restarted",
         "switch",
         "1",
+    ),
+    Defect(
+        "breaker_half_open",
+        "to decide the trial of a half-open breaker takes this long, and whoever comes meanwhile "
+        "is answered 503; without another breaker_* it is one that is open for 1 s",
+        "duration",
+        "80ms",
+    ),
+    Defect(
+        "cap_race",
+        "a connection is checked against its user's cap when it comes, and counted only this "
+        "long after; all that come in between get in",
+        "duration",
+        "50ms",
     ),
     Defect(
         "slow_accept_tail",

@@ -72,6 +72,14 @@ RACES: Final = (
         drawn="run, from the one before with its user and thread_id on",
     ),
     Defect(
+        "takeover_race",
+        "the events of a run go only to another connection of its user, which has just become "
+        "ready",
+        "window",
+        "50ms",
+        drawn="run, from the connection_ready of another connection of its user on",
+    ),
+    Defect(
         "subscribe_race",
         "the first event of a run is not sent to the connection that started it",
         "window",

@@ -43,6 +43,7 @@ _OWN_CLAIMS = {
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 # Ordinary words stand here: masking "application/json" in all that is stored would blind
 # the reports. Any other field or header may be a credential and is masked.
 _PUBLIC_NAMES = frozenset([
@@ -201,6 +202,18 @@ def check_key_text(algorithm: str, key: str) -> None:
         )
 
 
+def check_token_text(token: str) -> None:
+    """Raise ValueError, which never shows it, if no header could hold `token` (RFC 9110, 5.5)."""
+    found = _UNSENDABLE.search(token)
+    if found is None:
+        return
+    what = {"\r": "a line break", "\n": "a line break", "\0": "a NUL"}.get(found[0])
+    if what is None:
+        surrogate = "\ud800" <= found[0] <= "\udfff"
+        what = "bytes that are not UTF-8" if surrogate else "a control character"
+    raise ValueError(f"holds {what}")
+
+
 class FetchAuth(_ManySource):
     """Tokens asked for at a token endpoint (RFC 6749, or any that answers in JSON)."""
 
@@ -308,6 +321,10 @@ class EnvAuth(_TokenSource):
             raise ValueError("the token is empty; is its environment variable set?")
         if text != text.strip():
             raise ValueError("found blanks or a line break around the token")
+        try:
+            check_token_text(text)
+        except ValueError as error:
+            raise ValueError(f"the token {error}: give the token alone, on one line") from None
         return token
 
 

@@ -5,8 +5,9 @@ The rule: every case is a token that is bad in exactly one way, or good in an un
 be accepted, beside the good token as its positive control. What a service may do one way or
 the other is informational: it is told, and never fails.
 
-Sources: RFC 7519 (claims), RFC 7515 (header), RFC 8725 (best current practices), RFC 6750
-(how a token is shown), RFC 7009 (revocation).
+Sources: RFC 7519 (claims; which of them a token must have is left to the service, section 4),
+RFC 7515 (header, signature), RFC 7518 (`none`), RFC 8725 (best current practices), RFC 6750
+(how a token is shown, and refused), RFC 7009 (revocation).
 """
 
 from __future__ import annotations
@@ -54,42 +55,52 @@ def _told(name: str, title: str, section: str, needs: Needs = "key") -> TokenCas
 
 _HMAC: Final = "HS256 signed with the public key"
 _ROWS: Final = (
-    _bad("absent", "no token", "RFC 6750 section 3.1", "nothing"),
+    _bad("absent", "no token", "RFC 6750 section 3", "nothing"),
     _bad("expired", "expired an hour ago", "RFC 7519 section 4.1.4"),
     _bad("not_yet_valid", "valid from an hour on (`nbf`)", "RFC 7519 section 4.1.5"),
-    _bad("wrong_audience", "for another audience", "RFC 7519 section 4.1.3", code="audience"),
+    _bad(
+        "wrong_audience", "for another audience", "RFC 7519 section 4.1.3; RFC 8725 section 3.9",
+        code="audience",
+    ),
     _bad("wrong_issuer", "of another issuer", "RFC 8725 section 3.8", code="issuer"),
     _bad("wrong_key", "signed with a key of our own", "RFC 7515 section 5.2", "jwt"),
     _bad(
         "unknown_key", "signed with a key of our own, under a key id that nobody has",
-        "RFC 7515 section 4.1.4", "jwt", "wrong_key",
+        "RFC 7515 sections 4.1.4 and 5.2", "jwt", "wrong_key",
     ),
     _bad(
         "embedded_key", "signed with a key of our own, which its header brings along (`jwk`)",
-        "RFC 7515 section 4.1.3", "jwt",
+        "RFC 7515 sections 4.1.3 and 10.3", "jwt",
     ),
     _told(
         "unknown_key_id", "rightly signed, under a key id that nobody has",
         "RFC 7515 section 4.1.4",
     ),
-    _bad("alg_none", "algorithm `none`, no signature", "RFC 8725 section 3.2", "jwt"),
-    _bad("alg_none_cased", "algorithm `nOnE`", "RFC 8725 section 3.2", "jwt", "alg_none"),
+    _bad(
+        "alg_none", "algorithm `none`, no signature",
+        "RFC 7518 section 3.6; RFC 8725 section 3.2", "jwt",
+    ),
+    _bad(
+        "alg_none_cased", "algorithm `nOnE`", "RFC 7515 sections 4.1.1 and 5.2", "jwt", "alg_none"
+    ),
     _bad("no_signature", "its signature cut off", "RFC 7515 section 5.2", "jwt"),
     _bad(
-        "key_confusion_pem", f"{_HMAC} as PEM", "RFC 8725 section 2.1", "public_key",
+        "key_confusion_pem", f"{_HMAC} as PEM", "RFC 8725 sections 2.1 and 3.1", "public_key",
         "key_confusion",
     ),
     _bad(
-        "key_confusion_raw", f"{_HMAC} as bytes", "RFC 8725 section 2.1", "public_key",
+        "key_confusion_raw", f"{_HMAC} as bytes", "RFC 8725 sections 2.1 and 3.1", "public_key",
         "key_confusion",
     ),
     _bad(
-        "key_confusion_jwk", f"{_HMAC} as JWK", "RFC 8725 section 2.1", "public_key",
+        "key_confusion_jwk", f"{_HMAC} as JWK", "RFC 8725 sections 2.1 and 3.1", "public_key",
         "key_confusion",
     ),
     _bad("tampered", "another subject under the old signature", "RFC 7515 section 5.2", "token"),
     _bad("malformed", "half a token", "RFC 7519 section 7.2", "token"),
-    _bad("missing_subject", "without `sub`", "RFC 7519 section 4.1.2"),
+    _bad(
+        "missing_subject", "without `sub`", "RFC 7519 section 4.1.2; the dialect's recipients"
+    ),
     _told("huge_lifetime", "valid for ten years", "RFC 6750 section 5.3"),
     _told("within_skew", "expired 2 s ago, within what a skew may allow", "RFC 7519 section 4.1.4"),
     TokenCase(
@@ -98,11 +109,11 @@ _ROWS: Final = (
     ),
     _bad("revoked", "revoked before", "RFC 7009 section 2.1", "revoke"),
     _bad(
-        "another_user", "good, of another user than the one named", "RFC 8725 section 3.8", "user"
+        "another_user", "good, of another user than the one named", "RFC 7519 section 4.1.2", "user"
     ),
     _told(
         "two_that_differ", "good, and a tampered one beside it in Authorization",
-        "RFC 6750 section 2", "token",
+        "RFC 6750 sections 2 and 3.1", "token",
     ),
 )  # fmt: skip
 
@@ -128,6 +139,9 @@ def lacking(case: TokenCase, shown: Presentation, dialect: Dialect) -> str:
 def expected(case: TokenCase, dialect: Dialect) -> str:
     """What the service ought to do: of what it does not promise, nothing."""
     if case.needs == "revoke" and dialect.promises.revocation is None:
+        return "informational"
+    # `sub` is optional (RFC 7519, section 4.1.2), but who serves users has to know whom.
+    if case.name == "missing_subject" and dialect.promises.recipients != "user":
         return "informational"
     return case.expect
 

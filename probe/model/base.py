@@ -9,7 +9,7 @@ and are not read again.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
+SWEPT: Final = "swept"
+_BARE = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+_TIMES = "a number and a unit, with a sign or without, such as '250ms' or '-20ms'"
 _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,9})?)")
 _DURATION = r"^(\d+(\.\d+)? ?(ns|us|ms|s|m|min|h) ?)+$|^0$"
 
@@ -38,6 +41,12 @@ Duration = Annotated[
 
 
 def _offset(text: str | float) -> int:
+    if bare := _BARE.fullmatch(str(text).strip()):
+        if not float(bare[0]):
+            return 0
+        raise ValueError(
+            f"an offset needs a unit: '{bare[0]}ms'; found {text!r}; allowed: {_TIMES}"
+        )
     if isinstance(text, str) and text.strip().startswith(("-", "+")):
         sign = -1 if text.strip()[0] == "-" else 1
         return sign * units.duration_ns(text.strip()[1:])
@@ -57,6 +66,32 @@ Offset = Annotated[
     ),
 ]
 """A time against another, which may be before it: a duration with a sign."""
+
+
+def _gate_offset(text: str | float) -> int | str:
+    if text == SWEPT:
+        return SWEPT
+    try:
+        return _offset(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {SWEPT!r}") from None
+
+
+# One validator and no union of two, which would tell each mistake twice.
+GateOffset = Annotated[
+    int | Literal["swept"],
+    BeforeValidator(_gate_offset),
+    PlainSerializer(lambda offset: offset if offset == SWEPT else _written_offset(offset)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[+-]?" + _DURATION[1:], "examples": ["-20ms"]},
+                {"const": SWEPT, "type": "string"},
+            ]
+        }
+    ),
+]
+"""When a gate lets go, since the shared instant; `swept`: the offset that is on trial."""
 Rate = Annotated[
     float,
     BeforeValidator(units.rate_hz),

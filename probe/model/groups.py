@@ -101,8 +101,7 @@ def check_fit(
         inner = "populations" if stage.race is None else "race.actors"
         where = f"stages.{group.stage}.{inner}.{group.name}"
         problems += _population(group.population, where, target, dialect)
-        if stage.race is None:
-            problems += _ungated(group.population, where)
+    problems += misplaced_gates(scenario)
     for name, stage in scenario.stages.items():
         names = [group.name for group in groups if group.stage == name]
         for number, limit in enumerate(stage.expect.latency):
@@ -129,12 +128,21 @@ def _outlived(name: str, stage: Stage, target: Target) -> Iterator[Problem]:
         yield Problem("target", "auth.lifetime", message, hint="give them longer, or load shorter")
 
 
-def _ungated(population: Population, where: str) -> Iterator[Problem]:
-    steps = population.script if isinstance(population.script, tuple) else ()
-    for number, step in enumerate((*steps, *population.finally_)):
-        if isinstance(step, Gate):
-            message = "a gate is where the actors of a race meet, and this stage is none"
-            yield Problem("scenario", f"{where}.script.{number}", message, step.do)
+def misplaced_gates(scenario: Scenario) -> Iterator[Problem]:
+    """Gates of clients that nobody races against; told without target and dialect."""
+    for name, stage in scenario.stages.items():
+        for each, population in stage.populations.items():
+            script = population.script if isinstance(population.script, tuple) else ()
+            for key, steps in (("script", script), ("finally", population.finally_)):
+                for number, step in enumerate(steps):
+                    if isinstance(step, Gate):
+                        yield Problem(
+                            "scenario",
+                            f"stages.{name}.populations.{each}.{key}.{number}",
+                            "a gate is where the actors of a race meet, and this stage is none",
+                            f"do = {step.do!r}",
+                            hint='drop it, or make this an actor of a stage with activity = "race"',
+                        )
 
 
 def _racing(name: str, stage: Stage, target: Target) -> Iterator[Problem]:

@@ -180,6 +180,8 @@ def _problem(
     if kind == "value_error":
         message, told, allowed = _parts(str(context["error"]))
         found = told or ("" if isinstance(item["input"], dict) else found)
+    elif kind == "tuple_type":
+        message = "a list belongs here"
     elif kind in {"literal_error", "union_tag_invalid"}:
         wrong = item["input"]
         if kind == "union_tag_invalid":

@@ -266,10 +266,12 @@ class Stage(Strict):
 
     @model_validator(mode="after")
     def _fits_its_activity(self) -> Stage:
+        if self.race is not None and self.activity != "race":
+            raise ValueError(f'`race` goes with activity = "race"; found "{self.activity}"')
+        if self.activity == "race" and self.race is None:
+            raise ValueError('activity = "race" needs a table `race`: who races, and when')
         if self.activity == "load" and not self.populations:
             raise ValueError("a load stage needs at least one population")
-        if (self.activity == "race") != (self.race is not None):
-            raise ValueError('`race` goes with activity = "race", and that needs it')
         if self.activity != "load" and (self.populations or self.anchor != "start"):
             raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
         if self.activity != "preflight" and self.present != "default":

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Discriminator, Field, PlainSerializer, Tag
 from pydantic.json_schema import SkipJsonSchema
 
-from probe.model.base import Duration, Name, Offset, Size, Strict
+from probe.model.base import Duration, GateOffset, Name, Size, Strict
 
 S = 1_000_000_000
 
@@ -42,11 +42,12 @@ class Session(Protocol):
     ) -> None:
         """Open the connection, with retries where the population has them; see `Connect`."""
 
-    async def gate(self, offset_ns: int | None = 0) -> None:
-        """Races only: wait for the shared instant plus `offset_ns` (None: the offset on trial).
+    async def gate(self) -> None:
+        """Races only: come to the next of the gates that the actor declares.
 
-        The first one of a script is where all actors of a trial meet. What the next call
-        sends is prepared beforehand, and its last byte held until then.
+        The first one is where all actors of a trial meet. It returns at once; the next call
+        is what the gate lets go, at its instant. What that call sends is prepared beforehand,
+        and its last byte held until then.
         """
 
     async def token(self, case: str) -> None:
@@ -154,7 +155,7 @@ class Gate(Strict):
     """Races only: wait for the shared instant plus an offset."""
 
     do: Literal["gate"]
-    offset: Offset | Literal["swept"] = 0
+    offset: GateOffset = 0
     """`swept`: the offset that is on trial. The first gate of a script is where actors meet."""
 
 
@@ -352,7 +353,7 @@ Step = Annotated[
 Play = Callable[[Session], Awaitable[None]]
 
 
-def _name_of(play: Any) -> Any:
+def name_of(play: Any) -> Any:
     """A stored run names a Python script and never carries its code."""
     if callable(play):
         name = getattr(play, "__qualname__", None) or type(play).__qualname__
@@ -360,7 +361,8 @@ def _name_of(play: Any) -> Any:
     return play
 
 
-def _form(script: Any) -> str:
+def form_of(script: Any) -> str:
+    """Which form of a script this is: the tag of its union."""
     # Told beforehand, so that one mistake in a step is not told for each form it is not.
     if isinstance(script, str):
         return "name"
@@ -371,8 +373,8 @@ Script = Annotated[
     Annotated[tuple[Step, ...], Tag("steps")]
     | Annotated[str, Field(pattern=r"^(visit|python:.+)$"), Tag("name")]
     | Annotated[SkipJsonSchema[Play], Tag("python")],
-    Discriminator(_form),
-    PlainSerializer(_name_of),
+    Discriminator(form_of),
+    PlainSerializer(name_of),
 ]
 """Steps; `visit`, which is connect, one run where the dialect has runs, settle, close; or in
 a Python scenario an `async def` that takes the session."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from probe.model.auth import Auth, FetchAuth, NoAuth, keys_url
+from probe.model.auth import Auth, FetchAuth, NoAuth, check_token_text, keys_url
 from probe.model.base import Duration, Name, Rate, Strict
 
 S = 1_000_000_000
@@ -119,6 +119,16 @@ class Network(Strict):
     """Extra headers of every WebSocket request."""
     deflate: bool = False
     """Offer permessage-deflate."""
+
+    @field_validator("headers")
+    @classmethod
+    def _one_line_each(cls, headers: dict[str, str]) -> dict[str, str]:
+        for position, (name, value) in enumerate(headers.items(), 1):
+            try:
+                check_token_text(name + value)
+            except ValueError as error:
+                raise ValueError(f"header {position} {error}: one header is one line") from None
+        return headers
 
     @field_validator("connect_to")
     @classmethod

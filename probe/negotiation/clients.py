@@ -8,6 +8,10 @@ Theory of operation. All four check status, Upgrade, Connection and Sec-WebSocke
 differ in the rest: a browser and `ws` want one of the offers chosen where any was made,
 `websockets` wants an offered one if any is chosen, aiohttp takes whatever comes, and none at
 all where it is not an offered one.
+
+What a client cannot send it gets no answer to: a browser sets no header for a script (WHATWG
+WebSockets: the constructor takes an address and subprotocols), and three of the four refuse
+subprotocols that are no tokens or are given twice.
 """
 
 from __future__ import annotations
@@ -66,6 +70,46 @@ def opinion(client: Client, answer: Answer, given: Sequence[str]) -> Opinion:
     elif answer.way == "lost":
         words += "; then close 1006: the connection is lost"
     return Opinion(client, True, chosen, words)
+
+
+def unsendable(client: Client, headers: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """Why this client cannot send a request with these `headers` (names) and subprotocols.
+
+    Nothing where it can. The subprotocols are told by their place, since one may be a token.
+    """
+    why = []
+    if client == "browser":
+        own = {name.lower(): name for name in headers if name.lower() not in OF_THE_PAGE}
+        if own:
+            which = f"the header{'s' if len(own) > 1 else ''} {', '.join(own.values())}"
+            words = "the WebSocket constructor takes an address and subprotocols, and no header"
+            why.append(f"a browser cannot send {which}: {words}")
+    illegal = [k for k, each in enumerate(given, 1) if not is_token(each.encode("utf8", "replace"))]
+    twice = [k for k, each in enumerate(given, 1) if each in given[: k - 1]]
+    for places, what, error in zip(
+        (illegal, twice), ("no token", "there twice"), _REFUSING[client], strict=True
+    ):
+        if places and error:
+            who = "a browser" if client == "browser" else client
+            why.append(
+                f"{who} cannot offer these subprotocols, number {places[0]} is {what}: {error}"
+            )
+            break
+    return tuple(why)
+
+
+OF_THE_PAGE: Final = ("cookie", "origin")
+"""What a browser sends by itself, of the page and its site."""
+# Of what is no token, and of what is there twice; "" where it is sent as it is.
+_REFUSING: Final[Mapping[Client, tuple[str, str]]] = {
+    "browser": (
+        "SyntaxError, the subprotocol is invalid",
+        "SyntaxError, the subprotocol is duplicated",
+    ),
+    "websockets": ("ValueError, invalid subprotocol", ""),
+    "aiohttp": ("", ""),
+    "ws": ("SyntaxError, An invalid or duplicated subprotocol was specified",) * 2,
+}
 
 
 def _early(client: Client, answer: Answer) -> str:  # noqa: PLR0911 -- a table

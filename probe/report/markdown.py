@@ -12,12 +12,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from probe.check.race_words import digits_of
 from probe.report import figures, views
 from probe.report.breakdowns import Breakdown, delivery_tables, health_tables
 from probe.report.facts import facts_of
 from probe.report.plots import picture_name, plots_of, text_lines
-from probe.report.races import race_rows
+from probe.report.race_rows import race_rows
+from probe.report.races import SHRUNK, SHRUNK_HEADER, shrunk_rows, shrunk_toml
 from probe.report.visible import visible
+from probe.stats.window import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -157,8 +160,7 @@ def _checks(checks: Sequence[Check]) -> str:
             "yes" if check.required else "no",
             check.evidence,
             f"{check.n:,}",
-            figures.amount(check.estimate, check.unit),
-            figures.interval(check.interval, check.unit),
+            *_estimated(check),
             figures.amount(check.limit, check.unit),
             check.message,
             check.smallest or figures.MISSING,
@@ -167,6 +169,18 @@ def _checks(checks: Sequence[Check]) -> str:
         for check in views.worst_first(checks)
     ]
     return f"## Checks\n\n{table(header, body)}"
+
+
+def _estimated(check: Check) -> tuple[str, str]:
+    """The estimate and its interval; of a race as the finding rounds them."""
+    if check.evidence == "witness" and check.unit == "s" and check.estimate and check.interval:
+        low, high = check.interval
+        if low is not None and high is not None:
+            span = Span(check.estimate * 1e9, low * 1e9, high * 1e9)
+            value, first, last, unit = digits_of(span)
+            return f"{value} {unit}", f"[{first} {unit}, {last} {unit}]"
+    amount = figures.amount(check.estimate, check.unit)
+    return amount, figures.interval(check.interval, check.unit)
 
 
 def _part(key: str, value: object) -> str:
@@ -190,9 +204,19 @@ def _races(summary: Mapping[str, Any]) -> str:
         parts.append(f"{escaped(stage)}\n\n{table(['what', 'value'], rows)}")
         plot = plots.pop(stage, None)
         parts += [fenced(text_lines(plot)), _picture(plot)] if plot else []
+        parts += _shrunk(race)
+    if small := shrunk_toml(summary):
+        parts.append(f"The race made smaller, to be run alone: `{SHRUNK}`")
+        parts.append(fenced(small.splitlines(), "toml"))
     for plot in plots.values():
         parts += [fenced(text_lines(plot)), _picture(plot)]
     return "\n\n".join(["## Windows", *parts]) if parts else ""
+
+
+def _shrunk(race: Mapping[str, Any]) -> list[str]:
+    """What was tried to make it smaller."""
+    rows = shrunk_rows(race)
+    return [f"Made smaller\n\n{table(SHRUNK_HEADER, rows)}"] if rows else []
 
 
 def _picture(plot: Plot) -> str:

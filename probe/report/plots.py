@@ -1,31 +1,27 @@
-"""Plots of a rate over time or offset: as lines of text, and as one SVG file.
+"""Plots of a rate over time or offset: what they show, and the same as lines of text.
 
 The rule: every rate stands with its interval, and where nothing was tried nothing is drawn.
-The text is ASCII and fits 96 columns; the SVG needs no script, no font and no network.
+The text is ASCII and fits 96 columns; `picture` draws the SVG.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from probe.check.race_words import some
 from probe.report import figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BAR: Final = 40
-_WIDTH, _HEIGHT = 760, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 44, 48
-_TICKS: Final = 5
+STRIP: Final = 40
+STRIP_SIGNS: Final = "in tenths (. none, # all):"
+_ROOM: Final = 0.15  # of the way between two offsets, beside each
 _KEYS: Final = frozenset({"from_s", "to_s", "n", "rate", "low", "high"})
-_HEAD: Final = (
-    f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-    f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">'
-)
-_INK, _POSTERIOR, _MARK = "#1f3b57", "#c9dbe8", "#b03a2e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,22 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the finding tells: an edge or a centre with its 95 % interval, and a window's width."""
+
+    value_s: float
+    low_s: float
+    high_s: float
+    width_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plot:
-    """One plot. `posterior` is (where, relative density); `marks` are fresh trials."""
+    """One plot. `posterior` is (where, relative density); `marks` are fresh trials.
+
+    `told` is what was found, `trials` each trial's measured offset and whether it went wrong;
+    `since` is what offsets count from.
+    """
 
     name: str
     title: str
@@ -53,6 +63,9 @@ class Plot:
     points: tuple[Point, ...]
     posterior: tuple[tuple[float, float], ...] = ()
     marks: tuple[Point, ...] = ()
+    told: Told | None = None
+    trials: tuple[tuple[float, bool], ...] = ()
+    since: str = ""
 
 
 def plots_of(summary: Mapping[str, Any]) -> list[Plot]:
@@ -86,31 +99,15 @@ def text_lines(plot: Plot) -> list[str]:
 
 
 def strip(plot: Plot) -> str:
-    """The rates in one line, a sign for each stretch: `.` none, 1 to 9 tenths, `#` all."""
-    signs = [" "] * BAR
+    """The rates in one line, a sign for each stretch, as STRIP_SIGNS says."""
+    signs = [" "] * STRIP
     for point in plot.points:
         middle = ((point.from_s + point.to_s) / 2 - plot.from_s) / (plot.to_s - plot.from_s)
-        place = min(max(int(middle * BAR), 0), BAR - 1)
-        tenth = int(point.rate * 10)
-        signs[place] = "#" if tenth > 9 else str(tenth) if tenth else ",."[point.rate == 0]  # noqa: PLR2004
+        place = min(max(int(middle * STRIP), 0), STRIP - 1)
+        tenths = min(max(math.ceil(point.rate * 10), 0), 9)
+        signs[place] = "#" if point.rate == 1 else str(tenths) if tenths else "."
     ends = figures.duration(plot.from_s), figures.duration(plot.to_s)
     return f"{ends[0]} |{''.join(signs)}| {ends[1]}"
-
-
-def svg(plot: Plot) -> bytes:
-    """The plot as an SVG document."""
-    parts = [
-        _HEAD,
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
-        _label(_LEFT, 20, plot.title, size=14),
-        *_posterior(plot),
-        *_axes(plot),
-        *(line for point in plot.points for line in _error_bar(plot, point, _INK)),
-        *(line for point in plot.marks for line in _error_bar(plot, point, _MARK)),
-        *_legend(plot),
-        "</svg>\n",
-    ]
-    return "\n".join(parts).encode()
 
 
 def _named(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -119,15 +116,42 @@ def _named(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _race(stage: str, race: Mapping[str, Any]) -> Plot:
-    low, high = (float(each) for each in race["range_s"])
     points = tuple(
         Point(r["from_s"], r["to_s"], r["n"], r["rate"], r["low"], r["high"])
         for r in race.get("curve", ())
     )
     posterior = tuple((p["at_s"], p["relative"]) for p in race.get("posterior", ()))
-    title = f"{stage}: how often a {race.get('noun', 'trial')} {race.get('anomaly', '')}".strip()
-    axis = "offset"
-    return Plot(stage, title, axis, low, high, points, posterior, tuple(_marks(race)))
+    made = race.get("made") or {}
+    trials = tuple(
+        (at_ms / 1e3, outcome == "anomaly")
+        for at_ms, outcome in zip(made.get("measured_ms", ()), made.get("outcome", ()), strict=True)
+        if at_ms is not None
+    )
+    noun, anomaly = race.get("noun", "trial"), race.get("anomaly", "")
+    title = f"{stage}: how often {some(str(noun))} {anomaly}".strip()
+    marks, low, high = tuple(_marks(race)), *_range(race)
+    told, since = _told(race, low, high), str(race.get("since", ""))
+    return Plot(stage, title, "offset", low, high, points, posterior, marks, told, trials, since)
+
+
+def _range(race: Mapping[str, Any]) -> tuple[float, float]:
+    """What the axis shows: the range that was searched, or both offsets with room beside them."""
+    low, high = (float(each) for each in race["range_s"])
+    at, control = race.get("at_s"), race.get("control_s")
+    if at is None or control is None or at == control:
+        return low, high
+    room = abs(at - control) * _ROOM
+    return min(at, control) - room, max(at, control) + room
+
+
+def _told(race: Mapping[str, Any], low_s: float, high_s: float) -> Told | None:
+    """What was found, as far as it lies on the axis; None where nothing was localised."""
+    centre, width = race.get("centre"), race.get("width")
+    if not centre or not race.get("localised"):
+        return None
+    value, low, high = (float(centre[key]) for key in ("value_s", "low_s", "high_s"))
+    wide = float(width["value_s"]) if width else None
+    return Told(value, max(low, low_s), min(high, high_s), wide)
 
 
 def _marks(race: Mapping[str, Any]) -> Iterator[Point]:
@@ -163,61 +187,3 @@ def _spark(plot: Plot) -> str:
     """Where the mass lies: the place of the densest tenth of the grid."""
     dense = [at for at, relative in plot.posterior if relative > 0.1]  # noqa: PLR2004
     return f"mostly from {figures.duration(min(dense))} to {figures.duration(max(dense))}"
-
-
-def _x(plot: Plot, at_s: float) -> float:
-    share = (at_s - plot.from_s) / (plot.to_s - plot.from_s)
-    return _LEFT + min(max(share, 0.0), 1.0) * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _y(rate: float) -> float:
-    return _HEIGHT - _BOTTOM - rate * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _axes(plot: Plot) -> list[str]:
-    out = []
-    for k in range(_TICKS):
-        rate = k / (_TICKS - 1)
-        y = _y(rate)
-        out.append(_line(_LEFT, y, _WIDTH - _RIGHT, y, "#dddddd"))
-        out.append(_label(_LEFT - 8, y + 4, f"{rate * 100:g} %", anchor="end"))
-        at_s = plot.from_s + rate * (plot.to_s - plot.from_s)
-        words = figures.duration(round(at_s, 9))
-        anchor = "middle" if k < _TICKS - 1 else "end"  # there is no room beyond the last one
-        x = _x(plot, at_s) + (_RIGHT if anchor == "end" else 0)
-        out.append(_label(x, _HEIGHT - _BOTTOM + 18, words, anchor=anchor))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    return [*out, _label(middle, _HEIGHT - 10, plot.axis, anchor="middle")]
-
-
-def _posterior(plot: Plot) -> list[str]:
-    if not plot.posterior:
-        return []
-    corners = [(_x(plot, at), _y(relative)) for at, relative in plot.posterior]
-    corners = [(corners[0][0], _y(0)), *corners, (corners[-1][0], _y(0))]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return [f'<polygon points="{path}" fill="{_POSTERIOR}" stroke="none"/>']
-
-
-def _error_bar(plot: Plot, point: Point, colour: str) -> list[str]:
-    x = _x(plot, (point.from_s + point.to_s) / 2)
-    words = f"{point.n} trials, {figures.percent(point.rate)}"
-    title = f"<title>{escape(words)}</title>"
-    dot = f'<circle cx="{x:.1f}" cy="{_y(point.rate):.1f}" r="3" fill="{colour}">{title}</circle>'
-    return [_line(x, _y(point.low), x, _y(point.high), colour), dot]
-
-
-def _legend(plot: Plot) -> list[str]:
-    words = ["points: rate with its 95 % interval"]
-    words += ["shaded: posterior of the centre"] if plot.posterior else []
-    words += ["red: fresh trials at the window and at the control"] if plot.marks else []
-    return [_label(_LEFT, 36, "; ".join(words), size=11)]
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
-
-
-def _label(x: float, y: float, words: str, *, anchor: str = "start", size: int = 12) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"'
-    return f"<text {place}>{escape(words)}</text>"

@@ -43,9 +43,16 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class StepEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One line of a witness."""
 
-    at_s: Annotated[float | None, Meta(description="Seconds since the witness began.")]
+    at_s: Annotated[
+        float | None,
+        Meta(
+            description="Seconds since the dial; of a race since the action that offsets count "
+            "from, and below zero before it."
+        ),
+    ]
     who: Literal["probe", "server", "note"]
     what: str
+    point: Annotated[bool, Meta(description="Whether it is what the case is about.")]
 
 
 class WitnessEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

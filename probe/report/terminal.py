@@ -1,9 +1,9 @@
 """The judgement on one screen: verdict, leading figures, checks, findings, where the rest is.
 
 The rule: no line is wider than the console, a passing run fits 30 lines and a failing one 40;
-what is left out is counted and stands in report.md. All text goes into rich as `Text`, so
-that nothing in it is read as markup, and is made visible first. Colour only repeats what a
-word says already.
+what is left out is counted and stands in report.md, and what failed is named. All text goes
+into rich as `Text`, so that nothing in it is read as markup, and is made visible first. Colour
+only repeats what a word says already.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ COLOURS: Final = {
 LINES_MAX: Final = 40
 PASS_LINES_MAX: Final = 30
 CHECK_LINES_MIN: Final = 5
+NAMED_MAX: Final = 20
 STEPS_MAX: Final = 6
 COMMAND_LINES_MAX: Final = 3
 _INDENT: Final = "  "
@@ -149,29 +150,65 @@ def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
         page.text("No check was executed: nothing was judged.")
         return
     ordered = _skipped_once(views.worst_first(checks))
-    verdict_width = max(len(check.verdict) for check in checks)
-    id_width = min(max(len(page.safe(check.id)) for check in checks), page.width * 2 // 5)
-    message_width = page.width - verdict_width - id_width - 4
     # Passes give way first: they need the fewest words.
     for pass_lines_max in (3, 2, 1):
-        blocks = [
-            page.beside(
-                [
-                    (check.verdict, COLOURS[check.verdict], verdict_width, 1),
-                    (check.id, "", id_width, 2),
-                    (_told(check), "", message_width, _lines_max(check, pass_lines_max)),
-                ]
-            )
-            for check in ordered
-        ]
+        blocks = _blocks(page, ordered, pass_lines_max)
         if sum(map(len, blocks)) <= lines_max:
             break
-    for place, block in enumerate(blocks):
-        lines_max -= len(block)
-        if lines_max < 0:
-            page.text(f"... and {_counted(ordered[place:])}")
-            return
+    shown = _fitting(page, ordered, blocks, lines_max)
+    for block in blocks[:shown]:
         page.lines += block
+    page.lines += _left_out(page, ordered[shown:], lines_max - sum(map(len, blocks[:shown])))
+
+
+def _blocks(page: _Page, checks: Sequence[Check], pass_lines_max: int) -> list[list[Text]]:
+    """The lines of each check: verdict, id, what it says; an id is never split.
+
+    One that is longer than its column stands alone, with what is said below it.
+    """
+    verdict_width = max(len(check.verdict) for check in checks)
+    # Of checks that were skipped for one reason the id is words, which wrap.
+    ids = [page.safe(check.id) for check in checks]
+    longest = max((len(word) for name in ids for word in name.split()), default=0)
+    id_width = min(longest, page.width * 2 // 5)
+    blocks = []
+    for check, name in zip(checks, ids, strict=True):
+        lines_max = _lines_max(check, pass_lines_max)
+        head = (check.verdict, COLOURS[check.verdict], verdict_width, 1)
+        rest = page.width - verdict_width - 2
+        if max(map(len, name.split()), default=0) <= id_width:
+            message = (_told(check), "", rest - id_width - 2, lines_max)
+            blocks.append(page.beside([head, (name, "", id_width, 2), message]))
+        else:
+            below = page.beside([("", "", verdict_width, 1), (_told(check), "", rest, lines_max)])
+            blocks.append(page.beside([head, (name, "", rest, 2)]) + below)
+    return blocks
+
+
+def _fitting(
+    page: _Page, checks: Sequence[Check], blocks: Sequence[Sequence[Text]], lines_max: int
+) -> int:
+    """How many checks can be shown, so that what is left out can be told as well."""
+    for shown in range(len(blocks), 1, -1):
+        used = sum(map(len, blocks[:shown]))
+        if used + len(_left_out(page, checks[shown:], LINES_MAX)) <= lines_max:
+            return shown
+    return 1
+
+
+def _left_out(page: _Page, checks: Sequence[Check], lines_max: int) -> list[Text]:
+    """How many are not shown, by verdict, and the names of those that failed."""
+    if not checks:
+        return []
+    failed = [page.safe(check.id) for check in checks if check.verdict is Outcome.FAIL]
+    counted = page.wrap(Text(f"... and {_counted(checks)}"), page.width, 2)
+    for named in range(min(len(failed), NAMED_MAX), 0, -1):
+        more = f" and {len(failed) - named} more" if named < len(failed) else ""
+        told = Text(f"FAIL as well: {', '.join(failed[:named])}{more}", COLOURS[Outcome.FAIL])
+        lines = page.wrap(told, page.width - len(_INDENT), LINES_MAX)
+        if len(counted) + len(lines) <= lines_max:
+            return counted + [Text(_INDENT) + line for line in lines]
+    return counted
 
 
 def _skipped_once(checks: Sequence[Check]) -> list[Check]:
@@ -243,6 +280,8 @@ def _add_witness(page: _Page, witness: Witness) -> None:
 
 def _telling(steps: list[Step]) -> list[Step]:
     """Notes, then the handshake where messages follow it, then the usual close, give way."""
+    if len(steps) > STEPS_MAX and any(step.point for step in steps):
+        return _around_points(steps)
     if len(steps) > STEPS_MAX:
         steps = [step for step in steps[:-1] if step.who != "note"] + steps[-1:]
     talk = [k for k, step in enumerate(steps) if _is_message(step)]
@@ -253,6 +292,17 @@ def _telling(steps: list[Step]) -> list[Step]:
     return steps
 
 
+def _around_points(steps: list[Step]) -> list[Step]:
+    """What the case is about, and as there is room what the server did meanwhile."""
+    points = [k for k, step in enumerate(steps) if step.point]
+    kept = points if len(points) <= STEPS_MAX else [*points[:3], *points[3 - STEPS_MAX :]]
+    between = [k for k in range(points[0], points[-1]) if k not in points]
+    between = [k for k in between if steps[k].who == "server"]
+    # A message that was kept stands twice, as its type and as its text: the type comes first.
+    room = STEPS_MAX - len(kept)
+    return [steps[k] for k in sorted([*kept, *between[:room]])]
+
+
 def _is_message(step: Step) -> bool:
     """Something that was said on the open connection: no handshake, ping or close."""
     usual = ("dial ", "GET ", "HTTP/", "close ", "ping", "pong")
@@ -261,9 +311,11 @@ def _is_message(step: Step) -> bool:
 
 def _add_command(page: _Page, command: str) -> None:
     """Wrapped as a shell reads it: every line but the last ends in a backslash."""
-    lines = page.wrap(Text(page.safe(command)), page.width - 4, 99)
-    if len(lines) > COMMAND_LINES_MAX:
-        # Half a command is worse than none.
+    safe = page.safe(command)
+    lines = page.wrap(Text(safe), page.width - 4, 99)
+    # Half a command is worse than none, and so is one that is split within a word.
+    whole = max(map(len, safe.split(" "))) <= page.width - 4
+    if len(lines) > COMMAND_LINES_MAX or not whole:
         page.text("again: the command is in report.md", indent=_INDENT)
         return
     for line in lines[:-1]:

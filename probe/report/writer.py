@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from probe.report.document import document, json_bytes, settled, summary
 from probe.report.junit import junit_xml
 from probe.report.markdown import markdown
-from probe.report.plots import picture_name, plots_of, svg
-from probe.report.races import windows
+from probe.report.picture import svg
+from probe.report.plots import picture_name, plots_of
+from probe.report.races import SHRUNK, shrunk_toml, trials_csv, windows
 
 if TYPE_CHECKING:
     from probe.check.verdict import Judgement
@@ -32,7 +33,8 @@ def write_reports(
 ) -> tuple[Path, ...]:
     """Write the four reports into `folder`, which exists, and tell their paths.
 
-    Where there are races or restarts, their windows and plots come before.
+    Where there are races or restarts, their windows, plots and trials come before, and the scenario
+    of a race that was made smaller.
 
     `step_summary` is a file that the Markdown is appended to (a CI system's summary page).
     All is rendered before the first byte is written. Raises OSError.
@@ -40,9 +42,12 @@ def write_reports(
     report = markdown(judgement).encode()
     shown = {picture_name(plot): svg(plot) for plot in plots_of(judgement.summary)}
     found = windows(judgement.summary)
+    small = shrunk_toml(judgement.summary)
     files = {
         **shown,
         **({WINDOWS: json_bytes(settled(found))} if found else {}),
+        **{name: text.encode() for name, text in trials_csv(judgement.summary).items()},
+        **({SHRUNK: small.encode()} if small else {}),
         SUMMARY: json_bytes(summary(judgement)),
         JUNIT: junit_xml(judgement),
         REPORT: report,

@@ -14,6 +14,7 @@ the number of samples it would take, never a guess.
     window      race windows and steps: what is looked for, and what is known of it
                 (`window_search` chooses offsets, `window_fit` says what was seen)
     trials      few trials against few: exposure, confirmation, jitter
+    shrink      a race made smaller: which removals still show the anomaly
 
 Intervals that are shown are two-sided 95 %; the bounds of gates are one-sided 95 %.
 """

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from probe.stats.window import Space, Stage
 
-WEAK: Final = 0.4  # lower bound of the rate at the centre
-STRETCH: Final = 1.15
+STRETCH: Final = 1.25  # of an interval, where the anomaly does not always happen
+STRETCH_ALWAYS: Final = {"window": 0.85, "step": 1.0}
 INSIDE_MIN: Final = 0.97  # of the coarse posterior within the box: else it may be elsewhere
 WIDTH_OVER_JITTER: Final = 2.0  # the width's lower bound, or no width is told
 BINS: Final = 200
@@ -108,15 +108,16 @@ def narrowed(space: Space, rows: Rows, grid: Grid) -> Posterior:
 def centre_of(grid: Grid, space: Space) -> Span:
     """The centre with its calibrated 95 % interval, ns.
 
-    An interval that a search stops on is too narrow where the window is weak: there it is
-    stretched, by as much as a simulation asked for (docs/windows.md, "Calibration").
+    An interval that a search stops on is too narrow where the window is weak, and too wide where
+    the anomaly always happens, since it hedges against lower rates. It is stretched by as much
+    as a simulation asked for, according to how likely "always" is (docs/windows.md,
+    "Calibration").
     """
     own = central(grid)
-    if _rates(grid, space)[2].low >= WEAK:
-        return own
+    stretch = STRETCH + (STRETCH_ALWAYS[space.kind] - STRETCH) * grid.always()
     middle = own.value
     return Span(
-        middle, middle - STRETCH * (middle - own.low), middle + STRETCH * (own.high - middle)
+        middle, middle - stretch * (middle - own.low), middle + stretch * (own.high - middle)
     )
 
 

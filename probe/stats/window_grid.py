@@ -41,6 +41,7 @@ TINY: Final = 1e-200
 
 P0: Final = (0.0005, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 P1: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 0.97, 0.999)
+ALWAYS: Final = 0.1  # prior of the last of these: what always goes wrong is a kind of its own
 TOP_OVER_BASE: Final = 1.5
 NULL_RATES: Final = 64
 
@@ -66,10 +67,14 @@ class Pairs:
             null = np.geomspace(min(low), max(P1), NULL_RATES)
         pairs = np.array(found)
         # Uniform over the logarithm of the rate inside: weak windows are taken for likely, since
-        # to take a weak and wide one for a strong and narrow one is the error to fear.
-        lower, upper = rate_ends(pairs.max(axis=1))
-        prior = (upper - lower) / pairs.max(axis=1)
-        prior /= prior.sum()
+        # to take a weak and wide one for a strong and narrow one is the error to fear. But a
+        # list gives its last rate next to nothing, though many races go wrong each time.
+        rate = pairs.max(axis=1)
+        lower, upper = rate_ends(rate)
+        prior = (upper - lower) / rate
+        always = rate == P1[-1]
+        prior[always] *= ALWAYS / prior[always].sum()
+        prior[~always] *= (1 - ALWAYS) / prior[~always].sum()
         return cls(pairs[:, 0], pairs[:, 1], np.log(prior), null)
 
     def only(self, keep: NDArray[np.bool_]) -> Pairs:
@@ -108,6 +113,7 @@ class Grid:
         self._weight = np.ones((len(cells.a), len(pairs.base)))
         self._log_scale = np.zeros(len(pairs.base))
         self._told = 0
+        self._mass: tuple[NDArray[np.float64], float] | None = None
         self._from = cells.a - REACH * cells.smear_a
         self._to = cells.b + REACH * cells.smear_b
         rise = pairs.top - pairs.base
@@ -117,6 +123,7 @@ class Grid:
         """Add trials that no cell reaches."""
         self.n += n
         self.hits += hits
+        self._mass = None
 
     def tell(self, x_ns: float, anomaly: bool) -> None:
         """Add one trial at the measured offset `x_ns`."""
@@ -153,11 +160,13 @@ class Grid:
 
     def mass(self) -> tuple[NDArray[np.float64], float]:
         """Posterior mass of each cell, float[m], summing to 1; and the log of the evidence."""
-        logs = self._pair_logs()
-        most = float(logs.max())
-        mass = (self._weight @ np.exp(logs - most)) * self.cells.prior
-        total = float(mass.sum())
-        return mass / total, float(np.log(total)) + most
+        if self._mass is None:
+            logs = self._pair_logs()
+            most = float(logs.max())
+            mass = (self._weight @ np.exp(logs - most)) * self.cells.prior
+            total = float(mass.sum())
+            self._mass = mass / total, float(np.log(total)) + most
+        return self._mass
 
     def log_null(self) -> float:
         """The log of the evidence for one constant rate."""
@@ -170,6 +179,13 @@ class Grid:
         logs = self._pair_logs()
         joint = self._weight * np.exp(logs - logs.max()) * self.cells.prior[:, None]
         return np.asarray(joint / joint.sum(), dtype=np.float64)
+
+    def always(self) -> float:
+        """Posterior probability that the anomaly always happens inside (the last rate listed)."""
+        logs = self._pair_logs()
+        of_pair = (self.cells.prior @ self._weight) * np.exp(logs - logs.max())
+        sure = np.maximum(self.pairs.base, self.pairs.top) == P1[-1]
+        return float(of_pair[sure].sum() / of_pair.sum())
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices (pair, cell) of `n` draws from the posterior."""

@@ -15,7 +15,8 @@ at x and the centre (Lindley, Ann. Math. Statist. 27 (1956); MacKay, Neural Comp
 (Waeber, Frazier, Henderson, SIAM J. Control Optim. 51 (2013)).
 
 The rule: deterministic for a seed and what is told. Where a search stops is decided by `fit`
-on the rows, never by the grid that was kept on the way.
+on the rows, never by the grid that was kept on the way; and what is located when its trials are
+used up is confirmed as well, with the trials that are set apart for that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from scipy import special
 
 from probe.stats.trials import golden
 from probe.stats.window import HITS_MIN, LN_BF_FOUND, Try
-from probe.stats.window_fit import Columns, central, centre_of, narrowed, planned, posterior, told
+from probe.stats.window_fit import Columns, centre_of, narrowed, planned, posterior, told
 from probe.stats.window_grid import Grid, Pairs, coarse
 from probe.stats.window_zoom import around
 
@@ -99,8 +100,9 @@ class Search:
 
     def next(self) -> Try | None:
         """The next trial; None when it is over."""
-        if self.state == "searching" and self._asked >= 2 * self._trials_max:
-            self._end()
+        # Here and not when it is told: a comb is all in by now, and none of its rows comes late.
+        if self.state == "searching":
+            self._decide()
         if self.done:
             return None
         self._asked += 1
@@ -110,6 +112,7 @@ class Search:
         """The outcome of a trial: its measured offset in ns, and whether the anomaly was seen.
 
         Late outcomes of a stage that is over still are rows of it, and change no decision.
+        `stage` is what `kept` says of the trial.
         """
         self._rows.append((offset_ns, anomaly, stage))
         if stage in {"confirm", "control"}:
@@ -124,8 +127,26 @@ class Search:
         self._stale += 1
         self._patience -= 1
         self._look()
-        if self.state == "searching" and self._coarse.n >= self._trials_max:
-            self._end()
+
+    def kept(self, asked: Try, offset_ns: int) -> Stage:
+        """What a trial that was asked for counts as, where it was measured at `offset_ns`.
+
+        One that was meant to confirm, or to be its control, and fell where it can do neither, is
+        one of the search.
+        """
+        fitted = self.fitted
+        if asked.stage not in {"confirm", "control"} or fitted is None or not fitted.centre_ns:
+            return asked.stage
+        centre = fitted.centre_ns
+        if self.space.kind == "step" or asked.stage == "control":
+            reach = fitted.width_ns.high / 2 if fitted.width_ns is not None else 0.0
+            arm = self._arms[0 if asked.stage == "confirm" else 1]
+            above, below = offset_ns > centre.high + reach, offset_ns < centre.low - reach
+            good = above if arm > centre.value else below
+        else:
+            reach = fitted.width_ns.low / 2 if fitted.width_ns is not None else 0.0
+            good = abs(offset_ns - centre.value) <= max(reach, self.space.goal_ns)
+        return asked.stage if good else "localise"
 
     def _searching(self) -> Try:
         if not self._coarse.hits or self._rng.random() < self._sweep_share():
@@ -171,17 +192,9 @@ class Search:
                 self._cut()
         elif self._stale >= STALE or around(self.space, self._local.box, self._local.grid):
             self._cut()
-        if self._local is None or not self._good_enough(self._local.grid):
-            self._within_goal = 0
-            return
-        self._within_goal += 1
-        if self._within_goal >= LASTING and self._coarse.hits >= HITS_MIN and self._patience <= 0:
-            self._stop_if_localised()
-
-    def _good_enough(self, grid: Grid) -> bool:
-        """Whether the centre is within the goal; the cheaper question first."""
-        goal = self.space.goal_ns
-        return central(grid).half <= goal and centre_of(grid, self.space).half <= goal
+        local, space = self._local, self.space
+        within = local is not None and centre_of(local.grid, space).half <= space.goal_ns
+        self._within_goal = self._within_goal + 1 if within else 0
 
     def _suspected(self) -> bool:
         """Whether a fine grid is worth it: a window is found, or both sides of a step are seen."""
@@ -207,20 +220,24 @@ class Search:
             self._known = len(rows.x), posterior(self.space, rows)
         return told(columns, rows, self._known[1], self.space)
 
-    def _stop_if_localised(self) -> None:
-        fitted = self._fit()
-        if not fitted.localised:
-            self._patience = PATIENCE
+    def _decide(self) -> None:
+        """Whether to go on, to confirm what is located, or to end with nothing to confirm."""
+        lasting = self._within_goal >= LASTING and self._coarse.hits >= HITS_MIN
+        used_up = self._coarse.n >= self._trials_max or self._asked >= 2 * self._trials_max
+        if not used_up and (not lasting or self._patience > 0):
             return
-        self.fitted, self.state = fitted, "localised"
-        needed = planned(fitted.p0, fitted.rate)
-        self._arm_n = min(needed or self._confirm_max, self._confirm_max // 2)
-        self._arms = self._offsets(fitted)
-        self._asked = 0
-
-    def _end(self) -> None:
-        self.fitted = self._fit()
-        self.state = "not_localised" if self.fitted.found else "none_found"
+        fitted = self._fit()
+        if fitted.localised:
+            self.fitted, self.state = fitted, "localised"
+            needed = planned(fitted.p0, fitted.rate)
+            self._arm_n = min(needed or self._confirm_max, self._confirm_max // 2)
+            self._arms = self._offsets(fitted)
+            self._asked = 0
+        elif used_up:
+            self.fitted = fitted
+            self.state = "not_localised" if fitted.found else "none_found"
+        else:
+            self._patience = PATIENCE
 
     def _offsets(self, fitted: Fit) -> tuple[int, int]:
         """Where to confirm, and the control: outside whatever the window may be.
@@ -231,7 +248,7 @@ class Search:
         space, centre = self.space, fitted.centre_ns
         assert centre is not None
         if space.kind == "step":
-            away = centre.half + 5 * space.jitter_ns + space.goal_ns
+            away = centre.half + 5 * space.jitter_ns + 3 * space.goal_ns
             away = away if fitted.rising else -away
             return self._within(centre.value + away), self._within(centre.value - away)
         half = fitted.width_ns.high / 2 if fitted.width_ns is not None else 0.0

@@ -11,7 +11,7 @@ of the loop, which read the clock first and then work.
     PROXY     the proxy's 2xx                      (only with a proxy)
     TLS       the end of start_tls                 (only wss)
     UPGRADE   a 101 that answers the request
-    OPEN      the end; READY is set by the owner, who knows what the service calls ready
+    OPEN      the end (`closing`); READY is set by the owner, who knows what is ready there
 
 The rule: exactly one END row per DIAL, whatever happens, written by `finish` and nothing
 else. Rows SENT and HEAD carry their own stamps but are written when it is known whether
@@ -27,10 +27,10 @@ from websockets.frames import Frame, Opcode
 
 from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
+from probe.wire.closing import REASON_BYTES_MAX, Closing
 from probe.wire.ends import End, end_of_error
 from probe.wire.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode
 from probe.wire.outlet import Outlet, TlsInfo
-from probe.wire.reference import REFUSED_CLOSE
 from probe.wire.response import Response, parse_head
 from probe.wire.sending import Held
 
@@ -39,16 +39,10 @@ if TYPE_CHECKING:
 
     from probe.history.journal import Journal
     from probe.redact import Redactor
-    from probe.wire.deadlines import Deadline, Wheel
+    from probe.wire.deadlines import Wheel
     from probe.wire.ends import Before, Limits, Listener
 
-REASON_BYTES_MAX: Final = 123
 PONG_BACKLOG_MAX: Final = 1024 * 1024
-_SENT: Final = 0
-_RECEIVED: Final = 1
-_PROTOCOL_ERROR: Final = 1002
-_NO_CODE: Final = 1005
-_TOO_BIG: Final = 1009
 
 
 class Connection(asyncio.Protocol):
@@ -61,14 +55,12 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_asked",
+        "_closing",
         "_deflate",
-        "_final",
         "_frames",
         "_head",
         "_limits",
         "_quiet",
-        "_timer",
         "_wheel",
         "end",
         "journal",
@@ -107,10 +99,8 @@ class Connection(asyncio.Protocol):
         self._frames: FrameReader | None = None
         self._deflate: Extension | None = None
         self._head = b""
-        self._timer: Deadline | None = None
         self._quiet = True
-        self._asked = False
-        self._final: End | None = None
+        self._closing: Closing | None = None
 
     # What the owner sees.
 
@@ -170,7 +160,7 @@ class Connection(asyncio.Protocol):
     def send_raw(self, data: bytes) -> int:
         """Write bytes as they are: part of a frame, several frames, or what is no frame."""
         outlet = self.outlet
-        if outlet is None or self._frames is None or self._frames.stopped or self._asked:
+        if outlet is None or self._frames is None or self._closing is not None:
             return 0
         return outlet.put(data) if outlet.holder is None else 0
 
@@ -183,9 +173,10 @@ class Connection(asyncio.Protocol):
         held = Held(last)
         held.check(data)
         outlet = self.outlet
-        if outlet is None or self._frames is None or self._frames.stopped or self._asked:
+        if outlet is None or self._frames is None or self._closing is not None:
             late = End(Outcome.CANCELLED, self.phase, detail="not open, or closing", by="us")
-            held.fell(self.end or self._final or late)
+            final = self._closing.final if self._closing is not None else None
+            held.fell(self.end or final or late)
         else:
             held.begin(outlet, data)
         return held
@@ -209,10 +200,8 @@ class Connection(asyncio.Protocol):
             self.abort()
         elif self.outlet is not None and self.outlet.holder is not None:
             self.abort()  # a Close cannot be sent within a frame
-        elif not self._asked and not self._frames.stopped:
-            self._asked = True
-            self._send_close(code, reason)
-            self._arm(self._limits.close_ns)
+        elif self.end is None and self._closing is None:
+            self._begin_closing().begin(code, reason)
 
     def abort(self) -> None:
         """Drop the connection now, without a Close; what is unsent is lost."""
@@ -290,66 +279,23 @@ class Connection(asyncio.Protocol):
         if kind == PING:
             # A peer that floods and does not read gets no more answers than fit the bound.
             outlet = self.outlet
-            if outlet is not None and not self._asked and outlet.backlog < PONG_BACKLOG_MAX:
+            if outlet is not None and not self._closing and outlet.backlog < PONG_BACKLOG_MAX:
                 outlet.put(encode(PONG, payload))
             self.listener.pinged(t_ns, payload)
         elif kind == PONG:
             self.listener.pong(t_ns, payload)
         elif kind == CLOSE:
-            self._closed_by_peer(t_ns, code, payload)
+            self._begin_closing().answer(t_ns, code, payload)
         else:
-            self._failed(t_ns, kind, code, payload.decode())
-
-    def _closed_by_peer(self, stamp: int, code: int, reason: bytes) -> None:
-        self._note_close(stamp, _RECEIVED, code, reason)
-        if self._asked:
-            self._final = End(Outcome.NORMAL, self.phase, code, reason, by="us")
-        else:
-            self._final = End(Outcome.CLOSED, self.phase, code, reason)
-            self._send_close(0 if code == _NO_CODE else code, b"")
-        self._fall(self._final)
-        # RFC 6455 section 7.1.1: the server ends TCP first.
-        self._arm(self._limits.linger_ns)
-
-    def _failed(self, stamp: int, kind: int, code: int, why: str) -> None:
-        """Section 7.1.7: tell the peer why, and do not wait for it."""
-        outcome, said = Outcome.PROTOCOL_ERROR, code
-        if kind == REFUSED_CLOSE:
-            self._note_close(stamp, _RECEIVED, code, b"")
-            why, said = f"close code {code} is not allowed on the wire", _PROTOCOL_ERROR
-        elif code == _TOO_BIG:
-            outcome = Outcome.TOO_LARGE
-        if not self._asked:
-            self._send_close(said, b"")
-        self.finish(stamp, End(outcome, self.phase, code, detail=why), flush=True)
-
-    def _send_close(self, code: int, reason: bytes) -> None:
-        assert self.outlet is not None
-        if self.outlet.holder is not None:
-            return  # it cannot go within a frame
-        stamp = self.outlet.put(encode(CLOSE, code.to_bytes(2) + reason if code else b""))
-        if stamp:
-            self._note_close(stamp, _SENT, code or _NO_CODE, reason)
-
-    def _fall(self, end: End) -> None:
-        """Whoever is in the middle of writing has to give up."""
-        if self.outlet is not None and self.outlet.holder is not None:
-            self.outlet.holder.fell(end)
-
-    def _note_close(self, stamp: int, direction: int, code: int, reason: bytes) -> None:
-        text = self.journal.text(reason, self.redactor) if reason else 0
-        self.journal.row(stamp, self.session, self.op, Kind.CLOSE, direction, code, text)
+            self._begin_closing().fail(t_ns, kind, code, payload.decode())
 
     # The end.
 
-    def _arm(self, after_ns: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._wheel.add(now_ns() + after_ns, self._expire)
-
-    def _expire(self) -> None:
-        end = End(Outcome.TIMEOUT, self.phase, detail="no answer to our Close", by="timeout")
-        self.finish(now_ns(), self._final or end)
+    def _begin_closing(self) -> Closing:
+        """From here on nothing is sent but a Close."""
+        if self._closing is None:
+            self._closing = Closing(self, self._limits, self._wheel)
+        return self._closing
 
     def _dropped(self, stamp: int, error: Exception | None) -> None:
         """TCP has ended, by a FIN (None) or by an error."""
@@ -359,18 +305,11 @@ class Connection(asyncio.Protocol):
             error = self.outlet.broken
         if self.opening is not None:
             self.opening.dropped(stamp, error)
-        elif self._final is not None:
-            self.finish(stamp, self._final)
         else:
-            end = (
-                end_of_error(error, self.phase)
-                if error
-                else End(Outcome.EOF, self.phase, by="drop")
-            )
-            if self._asked and end.by == "drop":
-                detail = f"the peer ended TCP ({end.outcome.name}) without answering our Close"
-                end = End(Outcome.NORMAL, self.phase, detail=detail, by="us")
-            self.finish(stamp, end)
+            end = End(Outcome.EOF, self.phase, by="drop")
+            if error is not None:
+                end = end_of_error(error, self.phase)
+            self.finish(stamp, end if self._closing is None else self._closing.dropped(end))
 
     def finish(self, stamp: int, end: End, *, flush: bool = False) -> None:
         """Write END, once; let go of the socket (`flush`: after what is written)."""
@@ -380,15 +319,16 @@ class Connection(asyncio.Protocol):
         if detail != end.detail:
             end = End(end.outcome, end.phase, end.code, end.reason, detail, end.by)
         self.end = end
-        self._fall(end)
+        if self.outlet is not None:
+            self.outlet.fell(end)
         opening, self.opening = self.opening, None
         text = self.journal.word(detail) if detail else 0
         if opening is not None:
             opening.settle(kept=self.journal.wants(end.outcome))
         self.journal.row(stamp, self.session, self.op, Kind.END, end.phase, end.outcome, text)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        closing, self._closing = self._closing, None  # no circle is left for the collector
+        if closing is not None:
+            closing.over()
         outlet, self.outlet = self.outlet, None
         if outlet is not None:
             if flush:

@@ -104,6 +104,11 @@ class Outlet:
         transport = self.transport
         return transport.seal(data) if isinstance(transport, TlsLayer) else (self.fd, data)
 
+    def fell(self, end: End) -> None:
+        """The connection ends: whoever is in the middle of writing has to give up."""
+        if self.holder is not None:
+            self.holder.fell(end)
+
     def vacate(self) -> None:
         """The holder is done: what waits follows, at the latest in the loop's next turn."""
         self.holder = None

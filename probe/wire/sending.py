@@ -140,10 +140,10 @@ class Held:
     With TLS what is held back is one record, of which all but the last byte of its ciphertext
     is written beforehand: the peer can read nothing of it before the release, and then all.
 
-    `armed_ns` is when all but the held bytes had been taken by the kernel (0 before),
-    `sent_ns` when the rest was written (0 before), `end` how the connection ended or began
-    to end without a release (None else): one that fell out. `watch` is called without
-    arguments when it is armed and when it falls out.
+    `armed_ns` is when all but the held bytes had been taken by the kernel (0 before), `armed`
+    whether a release can do its work now, `sent_ns` when the rest was written (0 before),
+    `end` how the connection ended or began to end without a release (None else): one that
+    fell out. `watch` is called without arguments when it is armed and when it falls out.
     """
 
     __slots__ = (
@@ -151,6 +151,7 @@ class Held:
         "_outlet",
         "_size",
         "_tail",
+        "armed",
         "armed_ns",
         "behind",
         "end",
@@ -165,6 +166,7 @@ class Held:
         self.last = last
         self.behind = behind
         self.watch = watch
+        self.armed = False
         self.armed_ns = 0
         self.sent_ns = 0
         self.end: End | None = None
@@ -172,11 +174,6 @@ class Held:
         self._outlet: Outlet | None = None
         self._fd = -1
         self._tail = b""
-
-    @property
-    def armed(self) -> bool:
-        """Whether a release can do its work now."""
-        return self.armed_ns > 0 and self._outlet is not None
 
     @property
     def done(self) -> int:
@@ -214,15 +211,23 @@ class Held:
             asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look)
             return
         self.armed_ns = now_ns()
+        self.armed = True
         self._tell()
 
     def release(self) -> int:
-        """Write the rest, now: the stamp right before it, or 0 if it could not be written.
+        """Write the rest, now: the stamp right before it, or 0 if it could not be written."""
+        stamp = self.let_go()
+        if stamp:
+            self.follow()
+        return stamp
 
-        One non-blocking system call, for use in a tight loop.
+    def let_go(self) -> int:
+        """As `release`, for a tight loop: one non-blocking system call, and nothing else.
+
+        Only `follow` gives the connection back to its owner, and to what waits behind.
         """
         outlet = self._outlet
-        if outlet is None or not self.armed_ns:
+        if not self.armed or outlet is None:
             return 0
         stamp = now_ns()
         try:
@@ -233,17 +238,24 @@ class Held:
             outlet.broken = error
             return 0
         self.sent_ns = stamp
-        self._outlet = None
+        self.armed = False
         if done < len(self._tail):
             outlet.write(self._tail[done:])
-        outlet.vacate()
         return stamp
+
+    def follow(self) -> None:
+        """What waits behind what was let go follows, at the latest in the loop's next turn."""
+        outlet = self._outlet
+        if outlet is not None and self.sent_ns:
+            self._outlet = None
+            outlet.vacate()
 
     def fell(self, end: End) -> None:
         """The connection ends; does nothing after a release."""
         if self.sent_ns or self.end is not None:
             return
         self.end = end
+        self.armed = False
         self._outlet = None
         self._tell()
 
