@@ -218,7 +218,8 @@ def table(rows: list[dict[str, Any]]) -> None:
         for row in rows
         if row["policy"] == "probe" and _localised(row) and CELLS[row["cell"]].width
     ]
-    strong = [row for row in local if CELLS[row["cell"]].peak >= PEAK_MIN - SLACK]
+    whole = [row for row in local if CELLS[row["cell"]] not in NEARLY]
+    strong = [row for row in whole if CELLS[row["cell"]].peak >= PEAK_MIN - SLACK]
     wide = [row for row in local if "width_ns" in row]
     told = [row for row in local if "exposure_ns" in row]
     print(f"\n- centre held, peak at least {PEAK_MIN}: {_share(strong, _centre_held)}")

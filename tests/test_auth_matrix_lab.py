@@ -66,6 +66,7 @@ def test_a_message_that_is_lost_before_the_token_is_judged_is_told(probe):
     assert failing(done) == {"auth.early_frame_lost"}
 
 
+@pytest.mark.long
 def test_a_refresh_that_ends_the_session_and_an_expiry_that_does_not(probe):
     asked = ("--defect", "refresh_drops_session", "--defect", "expiry_ignored")
     life = "stages.life.populations"

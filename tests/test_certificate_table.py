@@ -61,7 +61,7 @@ def test_every_run_can_be_planned(order, monkeypatch):
     assert loaded.target.embedded
     scenario = loaded.scenario
     if order.stage:
-        loaded = only(loaded, order.stage, None, None)
+        loaded = only(loaded, [order.stage], None, None)
         scenario = loaded.scenario
         assert list(scenario.stages) == [order.stage]
     if order.restarts is not None:

@@ -54,3 +54,16 @@ def test_what_cannot_be_is_told(probe, body, words, told):
     done = asked(probe, body, *words)
     assert done.code == 2, done.told
     assert told in done.err
+
+
+def test_several_stages(probe):
+    done = asked(probe, TWO, "--stage", "one", "--stage", "two")
+    assert done.code == 0, done.told
+    assert "load" not in done.out.partition("stage")[2]
+
+
+def test_what_does_not_fit_is_told_with_the_stages_that_do(probe):
+    runs = '[stages.runs.populations.users]\nshape = { clients = 1 }\nscript = [{ do = "run" }]\n'
+    done = asked(probe, RACES + runs, "--target", probe.target("ws://127.0.0.1:1/"))
+    assert done.code == 2, done.told
+    assert done.err.rstrip().endswith("the other stages fit: --stage load --stage one")

@@ -50,7 +50,7 @@ def test_every_column_of_the_trials_is_told():
     assert tuple(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == TRIAL_COLUMNS
 
 
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.parametrize("block", TOML[1:], ids=lambda block: tomllib.loads(block)["title"])
 def test_every_other_scenario_runs_and_the_healthy_lab_holds(probe, block):
     probe.write("scenarios/shown.toml", block)
@@ -87,7 +87,7 @@ def test_the_twenty_lines_find_the_race_and_leave_what_the_page_says(probe):
     assert unknown <= {"release_spread_max_ms"}
 
 
-@pytest.mark.alone
+@pytest.mark.long
 def test_one_offset_again_leaves_a_plot_of_two_groups(probe):
     probe.write("scenarios/my_race.toml", TOML[0].replace("500ms", "200ms"))
     words = ("--stage", "refresh", "--at", "+75.6ms", "--trials", 10, "--seed", 7)

@@ -195,7 +195,10 @@ def test_a_reader_that_stalls_blocks_nobody_and_is_told_what_was_dropped(lab):
         else:
             assert message["type"] == "pong", message
             ponged = True
-    assert [event["cursor"] for event in events] == list(range(1, len(events) + 1))
+    # In order, and none twice; a socket that takes more in between leaves room behind a drop.
+    cursors = [event["cursor"] for event in events]
+    assert cursors == sorted(set(cursors))
+    assert cursors[:QUEUE] == list(range(1, QUEUE + 1))
     assert dropped == thoughts + 4 - len(events)
     assert len(events) > QUEUE
     deaf.say(type="start_agent", run_id="after")

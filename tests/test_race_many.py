@@ -6,7 +6,7 @@ import pytest
 from probe.history.columns import History
 from probe.history.records import Kind, Trial
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.long
 
 S = 1_000_000_000
 

@@ -156,7 +156,12 @@ def test_a_healthy_lab_passes_where_few_restarts_suffice(probe):
     ("defect", "codes", "quote"),
     [
         ("cold_start_1011", {"connect.accepted_then_closed"}, "1011"),
-        ("cold_start_hang", {"connect.accepted_then_silent"}, "101"),
+        pytest.param(
+            "cold_start_hang",
+            {"connect.accepted_then_silent"},
+            "101",
+            marks=pytest.mark.long,
+        ),
         pytest.param("cold_start_drop", {"connect.dropped"}, "drop", marks=pytest.mark.long),
     ],
 )

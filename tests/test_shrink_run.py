@@ -88,7 +88,7 @@ def test_where_nothing_goes_wrong_it_ends_with_the_race_as_it_is(probe):
     assert not (done.folder / "shrunk.toml").exists()
 
 
-@pytest.mark.alone
+@pytest.mark.long
 def test_a_budget_that_is_short_leaves_time_for_the_last_word(probe):
     body = RACE.replace('budget = "20s"', 'budget = "1s"')
     words = ("--at", "+20ms", "--shrink", "--trials", 6, "--seed", 4, *DEFECT)
@@ -99,7 +99,7 @@ def test_a_budget_that_is_short_leaves_time_for_the_last_word(probe):
     assert "the stage's budget" in message
 
 
-@pytest.mark.alone
+@pytest.mark.long
 def test_ctrl_c_leaves_a_run_that_can_be_read(probe):
     words = ("--at", "+20ms", "--shrink", "--seed", 4, "--out", probe.results, *DEFECT)
     process = probe.start("run", probe.scenario(RACE), *words)

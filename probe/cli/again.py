@@ -18,6 +18,8 @@ from probe.model.scenario import Expect, S
 from probe.model.shrinking import trials_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from probe.cli.files import Loaded
     from probe.model.scenario import Stage
 
@@ -27,33 +29,38 @@ _OFFSET: Final[TypeAdapter[int]] = TypeAdapter(Offset)
 
 
 def only(
-    loaded: Loaded, stage: str | None, at: str | None, trials: int | None, *, shrink: bool = False
+    loaded: Loaded,
+    names: Sequence[str],
+    at: str | None,
+    trials: int | None,
+    *,
+    shrink: bool = False,
 ) -> Loaded:
-    """The same with one stage, and its race at one offset; ConfigError where that cannot be."""
+    """The same with these stages, or one race at one offset; ConfigError where that cannot be."""
     if trials is not None and at is None:
         raise ConfigError(Problem("--trials", "", "how often to try one offset: name it by --at"))
     if shrink and at is None:
         why = "a race is made smaller where it goes wrong: name the offset by --at"
         raise ConfigError(Problem("--shrink", "", why))
     stages = loaded.scenario.stages
-    if stage is None and at is None:
-        return loaded
-    name = stage or _the_race(loaded)
-    if name not in stages:
-        allowed = ", ".join(stages)
-        raise ConfigError(
-            Problem("--stage", "", "no such stage", name, allowed, nearest(name, stages))
-        )
-    chosen = stages[name]
+    for name in names:
+        if name not in stages:
+            allowed = ", ".join(stages)
+            raise ConfigError(
+                Problem("--stage", "", "no such stage", name, allowed, nearest(name, stages))
+            )
+    chosen = {name: stage for name, stage in stages.items() if name in names or not names}
     if at is not None:
-        chosen = _at(name, chosen, at, trials or TRIALS)
-        chosen = _shrunk(chosen) if shrink else chosen
-    scenario = loaded.scenario.model_copy(update={"stages": {name: chosen}})
-    return replace(loaded, scenario=scenario)
+        name = _the_race(loaded, chosen)
+        stage = _at(name, chosen[name], at, trials or TRIALS)
+        chosen = {name: _shrunk(stage) if shrink else stage}
+    return replace(loaded, scenario=loaded.scenario.model_copy(update={"stages": chosen}))
 
 
-def _the_race(loaded: Loaded) -> str:
-    races = [name for name, stage in loaded.scenario.stages.items() if stage.race is not None]
+def _the_race(loaded: Loaded, chosen: Mapping[str, Stage]) -> str:
+    if len(chosen) == 1 < len(loaded.scenario.stages):
+        return next(iter(chosen))  # it was named
+    races = [name for name, stage in chosen.items() if stage.race is not None]
     if len(races) == 1:
         return races[0]
     why = "which race?" if races else f"{loaded.name!r} has no race"

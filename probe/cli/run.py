@@ -72,7 +72,9 @@ def command(
     restarts: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="How many restarts.")
     ] = None,
-    stage: Annotated[str | None, typer.Option(help="Run only this stage.")] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Run only this stage (repeatable).")
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(help="Try a race at this offset alone, such as +12ms, against a control."),
@@ -105,7 +107,7 @@ def command(
     """Run a scenario against a target and judge it."""
     lab_secret = random_source.token_urlsafe(36)
     loaded = _load(scenario, target, sets or [], restarts, defect or [], lab_secret)
-    loaded = only(loaded, stage, at, trials, shrink=shrink)
+    loaded = only(loaded, stage or [], at, trials, shrink=shrink)
     if seed is None:
         seed = random_source.randbelow(SEED_MAX)
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)

@@ -6,7 +6,7 @@ leads nowhere is one mistake, and all of them are told at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from probe.errors import ConfigError, Problem
@@ -113,7 +113,18 @@ def check_fit(
         problems += authenticating(name, stage, target)
     problems += _restart(scenario, target)
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(*_with_what_fits(scenario, problems))
+
+
+def _with_what_fits(scenario: Scenario, problems: list[Problem]) -> list[Problem]:
+    """The last of them names the stages that nothing stands in the way of."""
+    wrong = {tuple(each.path.split(".")[:2]) for each in problems}
+    fit = [name for name in scenario.stages if ("stages", name) not in wrong]
+    last = problems[-1]
+    if not fit or last.hint or any(path[0] != "stages" for path in wrong):
+        return problems
+    words = " ".join(f"--stage {name}" for name in fit)
+    return [*problems[:-1], replace(last, hint=f"the other stages fit: {words}")]
 
 
 def _outlived(name: str, stage: Stage, target: Target) -> Iterator[Problem]:
