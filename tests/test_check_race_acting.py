@@ -64,7 +64,7 @@ def swept(wrong, near=EDGE, width=40.0):
 def test_the_action_that_offsets_count_from_lowers_and_the_swept_one_raises():
     between = Between(Acting(8 * MS, 1, ""), Acting(3 * MS, 1, ""))
     assert between.around(Span(100.0 * MS, 99.0 * MS, 102.0 * MS)) == Span(
-        100.0 * MS, 91.0 * MS, 105.0 * MS
+        97.5 * MS, 91.0 * MS, 105.0 * MS
     )
     assert between.wide(Span(20.0 * MS, 19.0 * MS, 21.0 * MS)) == Span(
         20.0 * MS, 8.0 * MS, 32.0 * MS

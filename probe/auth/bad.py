@@ -102,7 +102,9 @@ def _of_any(case: str, source: Source) -> Forged:
         case "tampered":
             return Forged(_tampered(source.good))
         case "malformed":
-            return Forged(source.good[: max(len(source.good) // 2, 1)])
+            # Before its signature begins: a token with half of one would be well-formed.
+            signed = source.good.rpartition(".")[0] or source.good
+            return Forged(source.good[: max(len(signed) // 2, 1)])
         case "two_that_differ":
             return Forged(source.good, beside=_tampered(source.good))
         case _:

@@ -4,8 +4,9 @@ Theory of operation. Offsets are measured where the actions are let go. The serv
 each some time later, so that at the service the offset is D + d2 - d1, with d1 of the action
 that offsets count from and d2 of the swept one. Neither is seen. But what has been answered
 was acted on before, so that 0 <= d <= r, with r the time from the action to its answer. An
-edge at E as measured is one at E + d2 - d1 at the service: within [E - r1, E + r2]. A request
-over HTTP counts from its answer, which is its moment by definition: r is 0.
+edge at E as measured is one at E + d2 - d1 at the service: within [E - r1, E + r2], of which the
+middle is told, since nothing says more of d1 and d2. A request over HTTP counts from its answer,
+which is its moment by definition: r is 0.
 
 The rule: r is taken from the run's own rows, the 90th percentile over the trials; what no row
 answers is given half a TCP handshake, and that is said.
@@ -59,8 +60,10 @@ class Between:
     swept: Acting
 
     def around(self, span: Span) -> Span:
-        """The interval of an edge (or of a centre) at the service."""
-        return Span(span.value, span.low - self.first.most_ns, span.high + self.swept.most_ns)
+        """An edge (or a centre) at the service: the middle of what may be, and its interval."""
+        first_ns, swept_ns = self.first.most_ns, self.swept.most_ns
+        middle = span.value + (swept_ns - first_ns) / 2
+        return Span(middle, span.low - first_ns, span.high + swept_ns)
 
     def wide(self, span: Span) -> Span | None:
         """The interval of a width: each trial has its own d, and so has each edge.
