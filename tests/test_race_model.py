@@ -1,8 +1,13 @@
 """Races as data: what hangs together, the clients of a plan, and what a trial tells."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from probe.engine.race import spaced
 from probe.errors import ConfigError
 from probe.model.dialect import Dialect
 from probe.model.plan import CLIENT, ceilings, make_plan, peak
@@ -282,3 +287,21 @@ def test_a_label_that_one_actor_alone_has_joins_nobody():
         race({"one": one, "two": two})
     race({"one": {**one, "user": "same"}, "two": {**two, "user": "same"}})
     race({"one": PAIR["one"], "two": two}, comb=4, comb_of="swept")  # it is there four times
+
+
+def test_spacing_goes_with_a_comb_of_the_swept_actor_and_fits_the_range():
+    assert race(comb=4, comb_of="swept", spacing="100ms").spacing == 100 * MS
+    with pytest.raises(ValueError, match="goes with comb_of"):
+        race(comb=4, spacing="100ms")
+    with pytest.raises(ValueError, match="do not fit into the range"):
+        race(comb=6, comb_of="swept", spacing="100ms")
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=10), st.integers(0, 100))
+def test_what_is_spaced_stays_in_the_range_in_order_and_far_enough_apart(offsets, spacing):
+    offsets.sort()
+    moved = spaced(offsets, spacing, 0, 1000)
+    assert 0 <= moved[0] <= moved[-1] <= 1000
+    assert all(b - a >= spacing for a, b in pairwise(moved))
+    if all(b - a >= spacing for a, b in pairwise(offsets)):
+        assert moved == offsets

@@ -100,6 +100,7 @@ _BREAKER: Final = "stages.breaker.race"
 SOON: Final = (
     f'{_BREAKER}.range=["50ms","1s"]',
     f"{_BREAKER}.goal=20ms",
+    f"{_BREAKER}.spacing=20ms",
     f"{_BREAKER}.trials=48",
     f"{_BREAKER}.confirm=32",
     f"{_BREAKER}.actors.last.script.0.offset=1500ms",

@@ -173,7 +173,23 @@ class RaceRun:
         tries: list[Try] = []
         while len(tries) < self._race.comb and (found := policy.next()) is not None:
             tries.append(found)
-        return tries
+        return self._spaced(tries)
+
+    def _spaced(self, tries: list[Try]) -> list[Try]:
+        """Each at least the race's spacing from the others, within the range.
+
+        They are moved away from the middle one. What is to confirm and slips across the edge by
+        that counts as a trial of the search (`kept`).
+        """
+        race = self._race
+        if race.at is not None:
+            return tries
+        order = sorted(range(len(tries)), key=lambda k: tries[k].offset_ns)
+        moved = spaced([tries[k].offset_ns for k in order], race.spacing, *race.range)
+        out = list(tries)
+        for k, offset_ns in zip(order, moved, strict=True):
+            out[k] = replace(tries[k], offset_ns=offset_ns)
+        return out
 
     async def _shrink(
         self, identities: Identities, why_stop: Callable[[], Awaitable[str]], deadline: int
@@ -254,6 +270,19 @@ class RaceRun:
             flag, found = ASSUMED, ASSUMED_NS
         self._site.journal.note(Kind.JITTER, self._number, flag, pairs, found)
         return found
+
+
+def spaced(offsets: Sequence[int], spacing: int, low: int, high: int) -> list[int]:
+    """Sorted offsets, moved from the middle one away until they are so far apart, in the range."""
+    moved = list(offsets)
+    middle = len(moved) // 2
+    for n in range(middle + 1, len(moved)):
+        moved[n] = max(moved[n], moved[n - 1] + spacing)
+    for n in reversed(range(middle)):
+        moved[n] = min(moved[n], moved[n + 1] - spacing)
+    for n in reversed(range(len(moved))):
+        moved[n] = min(moved[n], high - spacing * (len(moved) - 1 - n))
+    return [max(offset, low + spacing * n) for n, offset in enumerate(moved)]
 
 
 def _kept(policy: Policy, tries: Sequence[Try], told: Sequence[Trialled], first: int) -> list[Try]:

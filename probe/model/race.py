@@ -138,6 +138,9 @@ class Race(Strict):
     10 ms after the one before, so that they do not stand in each other's way."""
     comb_of: Literal["all", "swept"] = "all"
     """What a comb multiplies: whole trials, or only the actor whose offset is swept."""
+    spacing: Duration = 0
+    """With a comb of the swept actor: they are at least so far apart, as where what one of them
+    does decides for a while what the next one meets (a breaker that is half-open)."""
     within: Duration = 10 * S
     """From the release to the end of every script; what takes longer has failed."""
     tolerated: Offset | None = None
@@ -168,6 +171,10 @@ class Race(Strict):
             raise ValueError(f"range is under {GOALS_MIN} times the goal: nothing to search")
         if CALIBRATION in self.actors:
             raise ValueError(f"{CALIBRATION!r} names the clients that measure the jitter")
+        if self.spacing and self.comb_of != "swept":
+            raise ValueError('`spacing` goes with comb_of = "swept"')
+        if self.spacing * (self.comb - 1) > self.range[1] - self.range[0]:
+            raise ValueError(f"{self.comb} of them so far apart do not fit into the range")
         if self.at is not None and not self.range[0] <= self.at <= self.range[1]:
             raise ValueError("`at` is outside of the range")
         if self.at is None and self.control is not None:
