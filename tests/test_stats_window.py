@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from probe.stats import window_fit, window_search
@@ -133,6 +133,8 @@ def test_a_window_no_wider_than_its_jitter_has_no_width():
 
 
 @settings(max_examples=25, deadline=None)
+@example(26, 132, -530457)
+@example(1, 50, 14748185)
 @given(st.integers(0, 10_000), st.integers(50, 1950), st.integers(-2_000_000_000, 2_000_000_000))
 def test_a_shift_of_all_offsets_shifts_the_answer(seed, centre, shift):
     x, hit, stages = rows_of(WIDE, window(centre, 60), 300, seed)
@@ -142,7 +144,9 @@ def test_a_shift_of_all_offsets_shifts_the_answer(seed, centre, shift):
     # A trial right where a cell's reach ends may fall on either side of it by rounding.
     assert there.ln_bf == pytest.approx(here.ln_bf, abs=0.01)
     if here.centre_ns is not None:
-        assert there.centre_ns.value == pytest.approx(here.centre_ns.value + shift, abs=2000)
+        # The fine grid is cut where the mass is under a threshold, which rounding may cross, too.
+        nearly = 0.1 * here.centre_ns.half
+        assert there.centre_ns.value == pytest.approx(here.centre_ns.value + shift, abs=nearly)
 
 
 @pytest.mark.parametrize("rising", [True, False])
