@@ -65,18 +65,6 @@ send = '{"type":"ping","id":"{n}"}'
 event = "pong"
 [promises]
 """
-TARGET: Final = """
-title = "{name}"
-dialect = "foreign"
-[endpoints.main]
-url = "ws://{address}/"
-[auth]
-source = "mint"
-algorithm = "RS256"
-key = "${{PROBE_TABLE_KEY}}"
-issuer = "probe"
-audience = "probe"
-"""
 SEQUENCES: Final = {
     "auth_matrix.early_message": "a message in one segment with the request, before the 101",
     "auth_matrix.early_run": "a run is begun at the 101, before ready",
@@ -105,7 +93,7 @@ def spoken() -> Speaking:
     key = rsa.generate_private_key(65_537, 2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return Speaking(public.decode(), "RS256", DIALECT, TARGET, {"PROBE_TABLE_KEY": private})
+    return Speaking(public.decode(), "RS256", DIALECT, {"PROBE_TABLE_KEY": private})
 
 
 def runs(server: Server, speaking: Speaking) -> Runs:

@@ -29,6 +29,18 @@ ROOT = Path(__file__).parent.parent
 HERE = ROOT / "benchmarks" / "servers"
 MODULES = Path(sys.prefix) / ".node"
 DEADLINE_S = 300
+TARGET = """
+title = "{name}"
+dialect = "foreign"
+[endpoints.main]
+url = "ws://{address}/"
+[auth]
+source = "mint"
+algorithm = "{algorithm}"
+key = "${{PROBE_TABLE_KEY}}"
+issuer = "probe"
+audience = "probe"
+"""
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
@@ -49,14 +61,15 @@ class Server:
 class Speaking:
     """What a server is started with, and what the probe is told of it.
 
-    `target` is the text of a target file but for `{name}` and `{address}`, `env` what it names.
+    `target` is the text of a target file but for `{name}`, `{address}` and `{algorithm}`, `env`
+    what it names.
     """
 
     key: str
     algorithm: str
     dialect: str
-    target: str
     env: Mapping[str, str]
+    target: str = TARGET
 
 
 def servers() -> list[Server]:
@@ -121,9 +134,10 @@ def judged(
 ) -> dict[str, Any]:
     """One run against this server: its `verdict` and `summary`, as their files have them."""
     with tempfile.TemporaryDirectory(prefix="probe-") as folder, started(server, spoken) as at:
+        target = spoken.target.format(name=server.name, address=at, algorithm=spoken.algorithm)
         for kind, name, text in (
             ("dialects", "foreign", spoken.dialect),
-            ("targets", "server", spoken.target.format(name=server.name, address=at)),
+            ("targets", "server", target),
         ):
             path = Path(folder, "scenarios", kind, f"{name}.toml")
             path.parent.mkdir(parents=True)

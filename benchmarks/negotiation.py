@@ -37,21 +37,9 @@ headers = { Authorization = "Bearer {token}" }
 expect = "rejected"
 [promises]
 """
-TARGET = """
-title = "{name}"
-dialect = "foreign"
-[endpoints.main]
-url = "ws://{address}/"
-[auth]
-source = "mint"
-algorithm = "HS256"
-key = "${{PROBE_TABLE_KEY}}"
-issuer = "probe"
-audience = "probe"
-"""
 
 
-SPOKEN = Speaking(KEY, "HS256", DIALECT, TARGET, {"PROBE_TABLE_KEY": KEY})
+SPOKEN = Speaking(KEY, "HS256", DIALECT, {"PROBE_TABLE_KEY": KEY})
 
 
 def matrix(server: Server) -> list[dict[str, Any]]:

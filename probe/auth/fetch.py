@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from probe.auth.describe import describe, expiry_s, seconds, subject
 from probe.errors import AuthError
-from probe.model.auth import FetchAuth, check_token_text, render
+from probe.model.auth import FetchAuth, render, token_fault
 from probe.units import format_duration
 
 if TYPE_CHECKING:
@@ -208,11 +208,7 @@ def _unusable(value: object) -> str:
         return "no usable text"
     if len(value) > _TOKEN_CHARS_MAX:
         return f"no usable text (it is longer than {_TOKEN_CHARS_MAX} characters)"
-    try:
-        check_token_text(value)
-    except ValueError as error:
-        return f"no usable text (it {error})"
-    return "no usable text (it holds what is not printable)"
+    return f"no usable text (it {token_fault(value) or 'holds what is not printable'})"
 
 
 def _is_digits(value: object) -> TypeGuard[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from probe.auth.describe import looks_like_jwt
 from probe.errors import ConfigError, Problem
-from probe.model.auth import check_token_text
+from probe.model.auth import token_fault
 
 if TYPE_CHECKING:
     from _csv import Reader  # the type of what csv.reader returns has no public name
@@ -107,8 +107,8 @@ def _rows(reader: Reader, columns: tuple[int, int], origin: str) -> tuple[list[R
         if not user or not token:
             missing = "user" if not user else "token"
             problems.append(Problem(origin, "", f"line {line} has no {missing}"))
-        elif unfit := _unfit(token):
-            problems.append(Problem(origin, "", f"the token in line {line} {unfit}"))
+        elif fault := token_fault(token):
+            problems.append(Problem(origin, "", f"the token in line {line} {fault}"))
         # Users may well have one password; a JWT is one identity, whoever is named beside it.
         elif (key := ("" if looks_like_jwt(token) else user, token)) in lines:
             message = f"lines {lines[key]} and {line} are the same identity"
@@ -118,11 +118,3 @@ def _rows(reader: Reader, columns: tuple[int, int], origin: str) -> tuple[list[R
             lines[key] = line
             rows.append(Row(user, token))
     return rows, problems
-
-
-def _unfit(token: str) -> str:
-    try:
-        check_token_text(token)
-    except ValueError as error:
-        return str(error)
-    return ""

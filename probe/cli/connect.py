@@ -31,7 +31,7 @@ from probe.errors import ConfigError, Problem
 from probe.history.columns import History
 from probe.history.journal import Journal
 from probe.history.records import Kind, Outcome
-from probe.model.auth import check_token_text
+from probe.model.auth import token_fault
 from probe.model.dialect import Presentation
 from probe.model.reading import nearest
 from probe.model.target import Target, is_loopback
@@ -198,11 +198,9 @@ def _token(variable: str, values: Mapping[str, str]) -> str:
     origin = f"--token-env {variable}"
     if not token:
         raise ConfigError(Problem(origin, "", "the variable is not set"))
-    try:
-        check_token_text(token)
-    except ValueError as error:
+    if fault := token_fault(token):
         hint = "put the token alone into it, such as with `probe token -t TARGET --show`"
-        raise ConfigError(Problem(origin, "", str(error), hint=hint)) from None
+        raise ConfigError(Problem(origin, "", fault, hint=hint))
     return token
 
 

@@ -202,16 +202,22 @@ def check_key_text(algorithm: str, key: str) -> None:
         )
 
 
-def check_token_text(token: str) -> None:
-    """Raise ValueError, which never shows it, if no header could hold `token` (RFC 9110, 5.5)."""
+def token_fault(token: str) -> str:
+    """Why no header could hold `token` (RFC 9110, 5.5), which is never shown; "" if one can."""
     found = _UNSENDABLE.search(token)
     if found is None:
-        return
+        return ""
     what = {"\r": "a line break", "\n": "a line break", "\0": "a NUL"}.get(found[0])
     if what is None:
         surrogate = "\ud800" <= found[0] <= "\udfff"
         what = "bytes that are not UTF-8" if surrogate else "a control character"
-    raise ValueError(f"holds {what}")
+    return f"holds {what}"
+
+
+def check_token_text(token: str) -> None:
+    """Raise ValueError with what `token_fault` says of `token`, if anything."""
+    if fault := token_fault(token):
+        raise ValueError(fault)
 
 
 class FetchAuth(_ManySource):
@@ -321,10 +327,8 @@ class EnvAuth(_TokenSource):
             raise ValueError("the token is empty; is its environment variable set?")
         if text != text.strip():
             raise ValueError("found blanks or a line break around the token")
-        try:
-            check_token_text(text)
-        except ValueError as error:
-            raise ValueError(f"the token {error}: give the token alone, on one line") from None
+        if fault := token_fault(text):
+            raise ValueError(f"the token {fault}: give the token alone, on one line")
         return token
 
 
