@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 NODE := $(VENV)/.node
 RUN := $(BIN)/probe
 ARGS ?=
+# Without compiled files each of hundreds of starts compiles the whole of it again (0.4 s).
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help probe smoke lab node_modules selftest certificate test test-long check format bench clean dist
