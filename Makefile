@@ -10,7 +10,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help probe smoke lab node_modules selftest certificate test test-long check format bench clean dist
+.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long check format bench clean dist
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,9 +64,13 @@ $(NODE)/.stamp: tests/graphql/package.json tests/graphql/package-lock.json | $(V
 
 node_modules: $(NODE)/.stamp
 
-test: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests, with coverage
-	@rm -f .coverage .coverage.*
+test: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests
 	@# Two at a time, which a probe run hardly notices; then those that do, one by one.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone" $(ARGS)
+	@$(BIN)/python -m pytest -m "alone and not long" $(ARGS)
+
+coverage: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the same, with coverage (slower by half)
+	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone" $(ARGS)
 	@$(BIN)/python -m coverage run -m pytest -m "alone and not long" $(ARGS)
 	@# A probe that a test has killed leaves a torn data file, which is passed over.

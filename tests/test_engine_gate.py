@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import gate as benchmark
 from probe.clock import now_ns
-from probe.engine.gate import SETTLE_NS, Timeline, spread, uncollected
+from probe.engine.gate import SETTLE_NS, Timeline, settle_ns, spread, uncollected
 from probe.history.records import Kind, Outcome
 from probe.wire import Connection, Held, encode
 from probe.wire.frames import TEXT
@@ -244,6 +244,11 @@ def test_garbage_is_collected_again_afterwards():
         within()
     assert gc.isenabled()
     assert seen == [False]
+
+
+def test_a_long_way_is_given_time_to_carry_what_was_sent():
+    assert settle_ns([]) == settle_ns([0, 0]) == settle_ns([33_000_000]) == SETTLE_NS
+    assert settle_ns([1_000_000, 150_000_000, 0]) == 450_000_000
 
 
 def test_a_spread_is_from_the_first_to_the_last():

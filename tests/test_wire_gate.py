@@ -304,6 +304,7 @@ def test_a_held_frame_is_alone_on_its_connection(tmp_path, site):
             size = len(server.all)
             held = c.hold(FRAME)
             assert held.armed
+            assert 0 < held.rtt_ns < 1_000_000_000
             server.writer.write(b"\x89\x01q")
             await rig.ear.until(4)
             assert c.send_text(b"no") == c.ping() == 0
@@ -311,6 +312,7 @@ def test_a_held_frame_is_alone_on_its_connection(tmp_path, site):
             await server.quiet()
             assert server.all[size:] == FRAME[:-1]
             assert held.release()
+            assert held.rtt_ns == 0
             assert c.send_text(b"yes")
             await server.has(size + len(FRAME) + 7 + 9)
             assert server.all[size:][: len(FRAME)] == FRAME

@@ -28,14 +28,14 @@ from typing import TYPE_CHECKING, Final
 from probe.clock import now_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from random import Random
 
 _LetGo = Callable[[], int]
 _Told = Callable[[int], None]
 _Due = tuple[int, float, _LetGo, _Told]  # its instant, its chance among those of the same
 SETTLE_NS: Final = 100_000_000
-"""What the service is given to read what was sent before the release."""
+SETTLE_RTTS: Final = 3
 # What a timer of the loop may be late by, and more; but short of the scheduler's slice, since
 # who has been busy for that long loses the core just at the instant.
 _SLEEP_NS: Final = 1_500_000
@@ -121,6 +121,14 @@ class Timeline:
 def _failed(error: Exception) -> None:
     context = {"message": "what a gate let go failed", "exception": error}
     asyncio.get_running_loop().call_exception_handler(context)
+
+
+def settle_ns(rtts_ns: Iterable[int]) -> int:
+    """What the service is given to read what was sent before the release: 100 ms, or 3 x RTT.
+
+    Of a way that is not known (0) it is thought that it takes no more than that.
+    """
+    return max(SETTLE_NS, SETTLE_RTTS * max(rtts_ns, default=0))
 
 
 def spread(stamps_ns: Sequence[int]) -> int:

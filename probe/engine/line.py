@@ -130,6 +130,7 @@ class Line(Passing):
         def watch() -> None:
             if held.armed_ns and not held.sent_ns and held.end is None:
                 if self.gated:
+                    self._travels(held.rtt_ns)
                     self._hang(held.let_go, told)
                 else:
                     told(held.let_go())
@@ -205,6 +206,7 @@ class Line(Passing):
         await self._near()
         connection = self._opened()
         held = connection.hold(connection.frame(TEXT, payload))
+        self._travels(held.rtt_ns)
 
         def note(stamp: int) -> None:
             held.follow()

@@ -137,6 +137,11 @@ class Passing(Hearing):
         if turn.away if not zero_ns else now_ns() < zero_ns + offset_ns:
             await self._at(offset_ns, now_ns)
 
+    def _travels(self, rtt_ns: int) -> None:
+        """What stands at the gate takes half of this to the service."""
+        assert self.turn is not None
+        self.turn.rtt_ns = max(self.turn.rtt_ns, rtt_ns)
+
     async def _let_go(
         self,
         let_go: Callable[[], int],

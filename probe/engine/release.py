@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
-from probe.engine.gate import SETTLE_NS, Timeline, spread, uncollected
+from probe.engine.gate import Timeline, settle_ns, spread, uncollected
 from probe.engine.play import COMPLETE, FAILED, STOPPED, make_client, play
 from probe.engine.turn import NEAR_NS, Turn
 from probe.history.records import Kind
@@ -190,7 +190,8 @@ class Release:
     async def _open(self, stop: asyncio.Event) -> None:
         """Let the service read what was sent, then set the shared instant."""
         if len(self._over) + len(self._racers) > 1:
-            await self._change_until(now_ns() + SETTLE_NS, stop, settling=True)
+            within_ns = settle_ns(each.turn.rtt_ns for each in self._racers.values())
+            await self._change_until(now_ns() + within_ns, stop, settling=True)
         racers = [each for each in self._racers.values() if not each.client.stopping]
         if stop.is_set() or not racers:
             return

@@ -27,8 +27,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_shift_ns", "_swept_ns", "aims", "asked_ns", "away", "overdue", "passed", "stamps",
-        "timeline", "trial", "waits", "watch",
+        "_shift_ns", "_swept_ns", "aims", "asked_ns", "away", "overdue", "passed", "rtt_ns",
+        "stamps", "timeline", "trial", "waits", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,7 @@ class Turn:
         self.passed = 0  # how many were
         self.waits = False
         self.overdue = False
+        self.rtt_ns = 0  # of what it has prepared; 0: not known
         self._swept_ns = swept_ns
         self._shift_ns = shift_ns
 

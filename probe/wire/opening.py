@@ -14,7 +14,6 @@ from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
 from probe.wire.ends import End, end_of_error
 from probe.wire.outlet import Outlet
-from probe.wire.request import accept_for
 from probe.wire.response import (
     SWITCHING,
     HeadTooLargeError,
@@ -271,7 +270,7 @@ class Opening:
             return
         deflate = deflate_of(response) if self._facts.extensions else None
         if not self._facts.extensions:
-            _ALIKE.remember(response, accept_for(self._facts.key))
+            _ALIKE.remember(response)
         self.settle(kept=self._keep_heads)
         connection.open(stamp, response.raw, self._reader.rest, self._max_message, deflate)
 

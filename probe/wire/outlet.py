@@ -10,13 +10,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import socket
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from probe.clock import now_ns
 from probe.wire.tls import TlsLayer
 
 if TYPE_CHECKING:
     from probe.wire.ends import End
+
+
+_RTT_US: Final = slice(68, 72)
+"""Of the kernel's `struct tcp_info` (linux/tcp.h): `tcpi_rtt`, microseconds."""
 
 
 class TlsInfo(NamedTuple):
@@ -103,6 +109,15 @@ class Outlet:
         """The descriptor and the bytes that, once written to it, give `data` to the peer."""
         transport = self.transport
         return transport.seal(data) if isinstance(transport, TlsLayer) else (self.fd, data)
+
+    @property
+    def rtt_ns(self) -> int:
+        """The way there and back as the kernel has smoothed it; 0 where it does not tell."""
+        socket_ = self.transport.get_extra_info("socket")
+        if socket_ is None or not hasattr(socket, "TCP_INFO"):
+            return 0
+        told = socket_.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_US.stop)
+        return int.from_bytes(told[_RTT_US], sys.byteorder) * 1_000
 
     def fell(self, end: End) -> None:
         """The connection ends: whoever is in the middle of writing has to give up."""

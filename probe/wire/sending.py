@@ -180,6 +180,11 @@ class Held:
         """Bytes of the head or frame that were written."""
         return self._size if self.sent_ns else self._size - self.last
 
+    @property
+    def rtt_ns(self) -> int:
+        """The way to the peer and back while something is held; 0 else, or where unknown."""
+        return self._outlet.rtt_ns if self._outlet is not None else 0
+
     def check(self, request: bytes) -> None:
         """Raises ValueError for a use that cannot be, or a second one."""
         if self._size or self.end is not None:

@@ -6,6 +6,7 @@ is told but legal; every other bit fails the connection.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +19,13 @@ from websockets.headers import parse_extension
 
 from probe.history.records import Violation
 from probe.wire.request import Facts, accept_for
+from probe.wire.response import HEAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from probe.wire.response import Response
 
 FATAL: Final = ~Violation.SUBPROTOCOL_NONE
-ALIKE_MAX: Final = 256
+ALIKE_MAX: Final = 16
 _TOKEN: Final = frozenset(
     b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
@@ -61,32 +63,54 @@ def violations(response: Response, facts: Facts) -> tuple[int, str]:
 
 
 class Alike:
-    """Heads of 101s that were judged right, by all their bytes but the accept value.
+    """The shapes of 101s that were judged right, each as a pattern.
 
-    A service answers thousands of upgrades with the same head but for that value. One that
-    is equal byte for byte needs no second reading: what is left to judge is the accept
-    value, by its own place and content, and whether what was chosen was offered this time.
+    A service answers thousands of upgrades alike but for the accept value, the subprotocol and
+    the values of headers that nobody judges (a date, an id). A head of a known shape needs no
+    full reading: what is left to judge is the accept value, by its own place and content, and
+    whether what was chosen was offered this time.
     """
 
-    __slots__ = ("_chosen",)
+    __slots__ = ("_shapes",)
 
     def __init__(self) -> None:
-        self._chosen: dict[tuple[bytes, bytes], str | None] = {}
+        self._shapes: list[re.Pattern[bytes]] = []
 
-    def remember(self, response: Response, accept: bytes) -> None:
+    def remember(self, response: Response) -> None:
         """Note a head that `violations` found right (SUBPROTOCOL_NONE apart)."""
-        before, found, after = response.raw.partition(accept)
-        if found and len(self._chosen) < ALIKE_MAX:
-            values = response.all(b"sec-websocket-protocol")
-            self._chosen[before, after] = values[0].decode("ascii") if values else None
+        if len(self._shapes) < ALIKE_MAX:
+            self._shapes.append(_shape(response))
 
     def judge(self, head: bytes, facts: Facts) -> int:
         """The bits that `violations` would find, or -1 for a head that it must read."""
-        before, found, after = head.partition(accept_for(facts.key))
-        chosen = self._chosen.get((before, after), "") if found else ""
-        if chosen is None:
-            return Violation.SUBPROTOCOL_NONE if facts.subprotocols else 0
-        return 0 if chosen in facts.subprotocols else -1
+        for shape in self._shapes if len(head) <= HEAD_BYTES_MAX else ():
+            found = shape.fullmatch(head)
+            if found is None:
+                continue
+            if found["accept"] != accept_for(facts.key):
+                return -1
+            if "chosen" not in shape.groupindex:
+                return Violation.SUBPROTOCOL_NONE if facts.subprotocols else 0
+            return 0 if found["chosen"].decode("ascii") in facts.subprotocols else -1
+        return -1
+
+
+def _shape(response: Response) -> re.Pattern[bytes]:
+    """What a head may be that differs from this one only where it makes no difference."""
+    status, *lines = response.raw[:-4].split(b"\r\n")
+    parts = [re.escape(status)]
+    for line, (name, _) in zip(lines, response.headers, strict=True):
+        low = name.lower()
+        if low == b"sec-websocket-accept":
+            value = rb"[\t ]*(?P<accept>[^\t\r\n ]+)[\t ]*"
+        elif low == b"sec-websocket-protocol":
+            value = rb"[\t ]*(?P<chosen>[!#-'*+\-.0-9A-Z^-z|~]+)[\t ]*"
+        elif low in _JUDGED:
+            value = re.escape(line[len(name) + 1 :])
+        else:
+            value = rb"[\t\x20-\x7e\x80-\xff]*"
+        parts.append(re.escape(name) + b":" + value)
+    return re.compile(b"\r\n".join(parts) + rb"\r\n\r\n")
 
 
 def deflate_of(response: Response) -> PerMessageDeflate | None:
