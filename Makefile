@@ -10,7 +10,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long check format bench clean dist
+.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long check format bench bench-peers clean dist
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -95,6 +95,9 @@ format: $(VENV)/.dev ## format the code
 
 bench: $(VENV)/.bench ## measure against other clients: [ARGS="--quick"]
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-peers: $(VENV)/.bench ## measure against k6, Artillery, Locust and Tsung: [ARGS="--quick"]
+	@$(BIN)/python -m benchmarks.peers.run $(ARGS)
 
 dist: $(VENV)/.dev ## build the wheel
 	@$(BIN)/python -m hatchling build

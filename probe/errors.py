@@ -5,6 +5,7 @@
     +-- AuthError               no token could be had; names the source, never the secret
     +-- RestartError            the target could not be restarted or did not become ready
     +-- HistoryError            a run directory cannot be read as one
+    +-- WorkerError             a process of the run died or hung, and with it the run
 
 An error says whose fault it was: ConfigError is the user's, AuthError and RestartError
 are the target's, everything else that escapes is ours and ends in exit code 5. A failed
@@ -66,3 +67,7 @@ class RestartError(ProbeError):
 
 class HistoryError(ProbeError):
     """A stored run cannot be opened, and why."""
+
+
+class WorkerError(ProbeError):
+    """A worker of a run is gone, and why; its machine, or we, are at fault, never the target."""

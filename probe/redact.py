@@ -115,6 +115,11 @@ class Redactor:
             self._secrets.append(raw)
             self._known = None
 
+    @property
+    def known(self) -> tuple[bytes, ...]:
+        """Its own secrets, for another process of the same run; never for a file or a log."""
+        return tuple(self._secrets)
+
     def _prepared(self) -> tuple[list[bytes], Callable[[bytes], bool]]:
         """All spellings, longest first, and whether a block of k stands in one of them."""
         if self._known is not None:

@@ -277,6 +277,7 @@ def recount(lines):
         "hit": "defect",
         "overflow": "told",
         "revocation": "kind",
+        "service": "outcome",
     }
     events: dict[str, Counter[str]] = {}
     for line in lines:

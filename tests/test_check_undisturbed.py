@@ -15,7 +15,7 @@ STAGE = {
 
 def story_of(blocks=(), *, lag=None, clients=3):
     """Clients that ping every 20 ms for 2 s; within a block (from, to) all wait for its end."""
-    story = Story({"calm": STAGE}).stage(0, 0, 5000).fit()
+    story = Story({"calm": STAGE}).stage(0, 0, 12_000).fit(n=1200)
     for session in [story.open(100).session for _ in range(clients)]:
         for k in range(100):
             at = 200 + k * 20 + session

@@ -323,7 +323,8 @@ def test_the_stored_numbers_never_change():
     assert {kind.name: kind.value for kind in Kind} == {
         "STAGE": 1, "ANCHOR": 2, "SETTLED": 3, "HEALTH": 4, "LAG": 5, "CPU": 6, "STEAL": 7,
         "GC": 8, "GAP": 9, "PEER": 10, "LIMIT": 11, "TOLD": 12, "TOKEN": 13, "TRIAL": 14,
-        "RELEASE": 15, "JITTER": 16, "VARIANT": 17, "INTENDED": 20,
+        "RELEASE": 15, "JITTER": 16, "VARIANT": 17, "MEMORY": 18, "LEVEL": 19,
+        "INTENDED": 20,
         "DIAL": 21, "RESOLVED": 22, "TCP": 23, "TLS": 24, "SENT": 25, "HEAD": 26, "FIRST": 27,
         "READY": 28, "PUT": 30, "GOT": 31, "KEPT": 32, "PING": 33, "PONG": 34, "RUN": 35,
         "ODD": 36, "FOREIGN": 37, "STALL": 38, "SENTINEL": 39, "CLOSE": 40, "END": 41, "DONE": 42,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from probe.model.arrivals import closed_clients, open_arrivals
+from probe.model.curve import END, MIDDLE, START, Curve
 
 S = 1_000_000_000
 RAMP = [(0, 0.0), (10 * S, 100.0)]
@@ -129,21 +130,43 @@ CLOSED = st.lists(st.tuples(st.integers(1, 100), st.integers(0, 8)), min_size=1,
 
 @settings(deadline=None, max_examples=200)
 @given(CLOSED)
-def test_closed_clients_against_the_curve_itself(points):
+def test_so_many_clients_are_there_as_the_curve_says(points):
     starts, stops = closed_clients(points)
-    assert len(starts) == max(level for _, level in points)
     assert (starts <= stops).all()
+    assert len(starts) == Curve(open=False, points=tuple(points)).expected
     times, levels = zip(*points, strict=True)
-    if len(set(times)) < len(times):
-        return  # at a step the curve has two values
-    for client, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True), 1):
-        assert np.interp(start, times, levels) == pytest.approx(client, abs=1e-6) or start == 0
-        assert np.interp(stop, times, levels) == pytest.approx(client, abs=1e-6) or (
-            stop == times[-1]
-        )
-        if start > 0:
-            before = np.interp(np.linspace(0, start, 50)[:-1], times, levels)
-            assert (before <= client + 1e-6).all()
-        if stop < times[-1]:
-            after = np.interp(np.linspace(stop, times[-1], 50)[1:], times, levels)
-            assert (after <= client + 1e-6).all()
+    for t in np.linspace(0, times[-1], 97)[1:-1] + 0.37:
+        if min(abs(t - time) for time in times) < 1:
+            continue  # at a step the curve has two values
+        level = np.interp(t, times, levels)
+        if abs(level - round(level)) > 1e-6:
+            assert ((starts <= t) & (t < stops)).sum() == math.floor(level)
+
+
+def test_who_comes_again_after_a_fall_is_a_new_client():
+    tide = [(0, 0.0), (2 * S, 2.0), (4 * S, 0.0), (6 * S, 2.0), (8 * S, 1.0)]
+    starts, stops = closed_clients(tide)
+    assert starts.tolist() == [S, 5 * S, 2 * S, 6 * S]
+    assert stops.tolist() == [3 * S, 8 * S, 2 * S, 6 * S]
+
+
+@settings(deadline=None, max_examples=100)
+@given(POINTS, st.sampled_from([MIDDLE, START, END]))
+def test_even_arrivals_keep_their_place_in_their_gaps(points, first):
+    times = open_arrivals(points, even=True, rng=rng(), first=first)
+    total = integral(points, points[-1][0] / S)
+    want = {MIDDLE: total - 0.5, START: total - 1e-9, END: total - 1 + 1e-9}[first]
+    assert len(times) == pytest.approx(max(want, 0), abs=1)
+    slack = 1e-5 + 2e-9 * max(rate for _, rate in points)
+    for k, t in enumerate(times.tolist()):
+        assert integral(points, t / S) == pytest.approx(k + first, abs=slack)
+
+
+@pytest.mark.parametrize(("first", "at_ms"), [(START, 0), (MIDDLE, 50), (END, 100)])
+def test_a_whole_number_of_even_arrivals_is_not_missed_by_rounding(first, at_ms):
+    # 0.1 s apart: sums of tenths are no whole numbers in binary.
+    for seconds in range(1, 40):
+        points = [(0, 10.0), *((k * S // 10, 10.0) for k in range(1, seconds * 10 + 1))]
+        times = open_arrivals(points, even=True, rng=rng(), first=first)
+        want = [at_ms * 1_000_000 + k * 100_000_000 for k in range(seconds * 10)]
+        assert times.tolist() == pytest.approx(want, abs=1)

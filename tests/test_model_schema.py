@@ -41,7 +41,14 @@ def test_a_schema_is_json_and_every_reference_leads_somewhere(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_defaults_are_of_the_type_that_is_described(model):
-    kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+    kinds = {
+        "string": str,
+        "integer": int,
+        "number": float,
+        "boolean": bool,
+        "array": list,
+        "object": dict,
+    }
     seen = 0
     for node in nodes(model.model_json_schema()):
         if "default" in node and isinstance(node.get("type"), str):

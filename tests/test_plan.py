@@ -90,18 +90,6 @@ def test_this_plan_is_the_one_it_always_was():
     assert users["offset_ns"][:3].tolist() == [8_142_225, 22_868_802, 90_722_423]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_shards_interleave_back_to_the_whole(count):
-    whole = plan_of()
-    shards = [whole.shard(index, count) for index in range(count)]
-    assert sum(shard.clients for shard in shards) == whole.clients
-    for number, stage in enumerate(whole.stages):
-        again = np.empty_like(stage.clients)
-        for index, shard in enumerate(shards):
-            again[index::count] = shard.stages[number].clients
-        assert again.tobytes() == stage.clients.tobytes()
-
-
 def test_sessions_identities_and_populations_are_numbered_through():
     plan = plan_of()
     rows = np.concatenate([stage.clients for stage in plan.stages])

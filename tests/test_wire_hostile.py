@@ -8,6 +8,8 @@ costs in memory stays under a bound that no row's own size comes near.
 
 from __future__ import annotations
 
+import asyncio
+import select
 import socket
 import struct
 import time
@@ -157,6 +159,7 @@ class Row:
     then: Any = None
     secure: bool = False
     deflate: bool = False
+    floods: bool = False
 
 
 UP, OPEN, TLS = Phase.UPGRADE, Phase.OPEN, Phase.TLS
@@ -326,7 +329,8 @@ ENDLESS = [
         does(upgrade, lambda _, sock: sock.recv(9), reset), NORMAL, OPEN, by="us", detail="RESET",
         then=closes),
     Row("a flood of pings that reads nothing",
-        does(upgrade, b"\x89\x7d" + b"x" * 125, for_pings, b"\x83\0", hang), PROTOCOL, OPEN, 1002),
+        does(upgrade, b"\x89\x7d" + b"x" * 125, for_pings, b"\x83\0", hang), PROTOCOL, OPEN, 1002,
+        floods=True),
 ]
 IN_TLS = [
     Row("plain HTTP where TLS is", does(b"HTTP/1.1 400 No\r\n\r\n", hang), TLS_FAILED, TLS),
@@ -390,6 +394,8 @@ def meet(row: Row, folder: Path, url: str, **more: Any) -> Any:
                 await row.then(got)
             end = await rig.ear.over
             assert got.end == end
+            if row.floods:
+                await asyncio.sleep(3 * LIMITS.linger_ns / 1e9)  # what is unsent is given up
         else:
             end = got
         assert (end.outcome, end.phase, end.code, end.by) == (
@@ -414,6 +420,31 @@ def test_a_hostile_server_has_a_definite_outcome(tmp_path, row):
         grown = meet(row, tmp_path, f"ws://127.0.0.1:{server.port}/")
     assert grown < GROWTH_BYTES_MAX
     assert not server.errors
+
+
+def test_a_peer_that_reads_nothing_does_not_keep_our_socket(tmp_path):
+    """What is left to be written, our Close among it, is given up soon after the end."""
+    gone: list[int] = []
+
+    def serve(server: Server, sock: socket.socket) -> None:
+        does(upgrade, for_pings, b"\x83\0")(server, sock)
+        poll = select.poll()
+        poll.register(sock, 0)  # hang-up and error alone: nothing is read
+        gone.extend(events for _, events in poll.poll(10_000))
+
+    async def body(rig: Any) -> None:
+        until = now_ns() + LATE_NS
+        connection = await rig.dial(url, LATE_NS, limits=LIMITS, ear=Counts())
+        end = await rig.ear.over
+        assert (end.outcome, connection.closed) == (PROTOCOL, True)
+        while not gone and now_ns() < until:  # noqa: ASYNC110 -- another thread is waited for
+            await asyncio.sleep(0.01)
+
+    with Server(serve) as server:
+        url = f"ws://127.0.0.1:{server.port}/"
+        run(body, tmp_path)
+    assert gone
+    assert gone[0] & select.POLLHUP
 
 
 @pytest.fixture(scope="module")

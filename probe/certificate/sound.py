@@ -66,6 +66,23 @@ SOUND: Final[tuple[Sound, ...]] = (
             "stages.flat.expect.drift.required=false",
         ),
     ),
+    Sound(
+        "capacity",
+        (
+            'stages.climb.capacity.until="p90<500ms"',
+            "stages.climb.capacity.most=100/s",
+            "stages.climb.capacity.settle=200ms",
+            "stages.climb.capacity.lasts=1s",
+        ),
+    ),
+    Sound(
+        "traffic",
+        (
+            "stages.day.populations.visitors.shape.lasts=5s",
+            "stages.day.populations.listeners.shape.stairs.each=1s",
+            "stages.day.expect.success.rate=90%",
+        ),
+    ),
     Sound("two_runs"),
     Sound("own_race"),
     Sound("negotiation"),

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from probe.certificate.case import Order
 
 _DIGITS: Final = 12
-_FILES: Final = ("probe/**/*.py", "scenarios/**/*.toml", "scenarios/**/*.py", "probe/**/*.toml")
+_FILES: Final = (
+    "probe/**/*.py",
+    "scenarios/**/*.toml",
+    "scenarios/**/*.py",
+    "scenarios/**/*.csv",
+    "probe/**/*.toml",
+)
 
 
 class Store:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from probe.check.entries_authentication import AUTHENTICATION
+from probe.check.entries_capacity import CAPACITY
 from probe.check.entries_delivery import DELIVERY, FAMILIES
 from probe.check.entries_negotiation import NEGOTIATION
 from probe.check.entries_pressure import PRESSURE
@@ -258,6 +259,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     **NEGOTIATION,
     **PRESSURE,
     **RACES,
+    **CAPACITY,
 }
 
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probe.check.view import StageView
-    from probe.model.scenario import Shape
 
 N_MIN: Final = 10
 FLOOR_NS: Final = 10_000_000
@@ -70,7 +69,7 @@ def drift(view: StageView) -> Part:
     expect = view.stage.expect.drift
     if expect is None:
         return part
-    if not all(_flat(group.population.shape) for group in view.groups.values()):
+    if not all(group.population.shape.curve().flat for group in view.groups.values()):
         why = "the load of this stage was not flat"
         for what, required in (("latency", expect.required), ("memory", False)):
             check = unmeasured(view, f"drift.{what}", "comparison", why, required=required)
@@ -88,11 +87,6 @@ def drift(view: StageView) -> Part:
     if table:
         part.summary["drift"] = {view.name: table}
     return part
-
-
-def _flat(shape: Shape) -> bool:
-    levels = {level for _, level in shape.points()}
-    return len(levels) == 1
 
 
 def _judge(

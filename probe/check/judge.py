@@ -19,6 +19,7 @@ from probe.check import authentication as tokens
 from probe.check import sequences
 from probe.check.authenticity import authenticity, counts
 from probe.check.bound import Part
+from probe.check.capacity import capacity
 from probe.check.catalogue import finding
 from probe.check.contract import contract
 from probe.check.definite import definite
@@ -71,9 +72,11 @@ TOPICS: Final[tuple[Callable[[StageView], Part], ...]] = (
     isolation,
     contract,
     race,
+    capacity,
     undisturbed,
 )
 REPRODUCE_TRIALS: Final = 3
+WORKER_FAULT: Final = "worker"
 _FAULTS: Final = {"auth": "target.no_token", "restart": "target.no_restart"}
 
 
@@ -103,6 +106,8 @@ def judge(history: History, resolved: Resolved, *, only_stage: str | None = None
         f"{view.name}: {words}" for view in chosen if (words := failed_restarts(view))
     ]
     fit = fitness(history, resolved, chosen, window=only_stage is not None)
+    if history.meta.get("fault") == WORKER_FAULT:
+        fit = replace(fit, invalid=(str(history.meta.get("error")), *fit.invalid))
     judged = taint(corrected(tuple(checks)), fit)
     verdict, reasons = fold(judged, fit)
     ended = history.meta.get("ended")
@@ -170,6 +175,7 @@ def expected(view: StageView) -> list[tuple[str, bool]]:
         out += [(f"definite.{name}", True) for name in names]
     if expect.delivery is not None:
         out += [(name, expect.delivery.required) for name in names_of(view)]
+    out += [("capacity", True)] if view.stage.capacity is not None else []
     for what in ("replay", "broadcast", "isolation", "contract", "race", "undisturbed"):
         if getattr(expect, what):
             out.append((what, True))
@@ -194,6 +200,9 @@ def _whole_run(history: History) -> Part:
     error = str(history.meta.get("error") or "no reason was told")
     code = _FAULTS.get(str(history.meta.get("fault") or ""), "")
     match ended:
+        case "aborted" if history.meta.get("fault") == WORKER_FAULT:
+            # A process of the probe's own: the run is INVALID by its fitness.
+            verdict, why = Outcome.INCONCLUSIVE, error
         case "crashed":
             verdict, why = Outcome.ERROR, f"the probe itself failed: {error}"
         case "aborted" if code:

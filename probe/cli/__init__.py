@@ -13,6 +13,7 @@ from typing import cast
 import typer
 
 from probe.cli import (
+    calibrate,
     check,
     connect,
     lab,
@@ -51,6 +52,7 @@ for verb, module in {
     "token": token,
     "connect": connect,
     "lab": lab,
+    "calibrate": calibrate,
     "selftest": selftest,
 }.items():
     app.command(verb)(module.command)

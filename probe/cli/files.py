@@ -22,6 +22,8 @@ import probe
 from probe.errors import ConfigError, Problem
 from probe.model.dialect import Dialect
 from probe.model.reading import assign, build, nearest, parse
+from probe.model.recordings import with_recordings
+from probe.model.replay import BYTES_MAX
 from probe.model.scenario import Scenario
 from probe.model.target import Target
 
@@ -82,9 +84,15 @@ def find(kind: str, name: str) -> Path:
     )  # fmt: skip
 
 
-def read(path: Path) -> str:
-    """The text of a file; ConfigError where it cannot be read as UTF-8."""
+def read(path: Path, *, at_most: int | None = None) -> str:
+    """The text of a file; ConfigError where it cannot be read as UTF-8, or is too large."""
     try:
+        if at_most is not None and path.exists() and not path.is_file():
+            raise ConfigError(Problem(str(path), "", "is no plain file, whose size is known"))
+        if at_most is not None and path.stat().st_size > at_most:
+            found = f"{path.stat().st_size:,} bytes"
+            problem = Problem(str(path), "", "is too large", found, f"at most {at_most:,} bytes")
+            raise ConfigError(problem)
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(Problem(str(path), "", f"cannot be read: {error.strerror}")) from None
@@ -116,17 +124,26 @@ def _unquoted(value: str) -> str:
 
 
 def load_scenario(name: str, sets: list[str]) -> tuple[str, Scenario, Path]:
-    """A scenario file, TOML or Python, with the assignments of `--set` applied."""
+    """A scenario file, TOML or Python, with the assignments of `--set` and its recordings."""
     path = find("scenario", name)
+
+    def recording(file: str) -> tuple[str, str]:
+        beside = path.parent / file
+        return read(beside, at_most=BYTES_MAX), str(beside)
+
+    return path.stem, with_recordings(_scenario(path, sets), str(path), recording), path
+
+
+def _scenario(path: Path, sets: list[str]) -> Scenario:
     if path.suffix == ".py":
         if sets:
             raise ConfigError(
                 Problem("--set", sets[0], "a Python scenario is set in its own file", str(path))
             )
-        return path.stem, _python_scenario(path), path
+        return _python_scenario(path)
     for assignment in sets:
-        _check_place(parse(read(path), str(path)), assignment)
-    return path.stem, _built(Scenario, path, sets), path
+        _check_place(_tables(Scenario, path), assignment)
+    return _built(Scenario, path, sets)
 
 
 def _check_place(data: Mapping[str, Any], assignment: str) -> None:
@@ -172,6 +189,13 @@ def _python_scenario(path: Path) -> Scenario:
     return scenario
 
 
+def _tables(model: type[BaseModel], path: Path) -> dict[str, Any]:
+    """The tables of a file; of what a run was held to, its scenario, which can be run again."""
+    data = parse(read(path), str(path))
+    inner = data.get("scenario")
+    return inner if model is Scenario and "schema" in data and isinstance(inner, dict) else data
+
+
 def _built(
     model: type[_Model],
     path: Path,
@@ -181,7 +205,7 @@ def _built(
     leave: Sequence[str] = (),
 ) -> _Model:
     """The model of a file with assignments applied; a mistake that they brought is theirs."""
-    data: dict[str, Any] = parse(read(path), str(path))
+    data = _tables(model, path)
     if data.get("kind") != "lab":
         for key in leave:
             data.pop(key, None)

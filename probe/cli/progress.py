@@ -57,6 +57,7 @@ class Progress:
         self._quiet = quiet
         self._began = now_ns()
         self._last: tuple[str, int] = ("", 0)
+        self._unfit: set[str] = set()  # what the log has been told
 
     async def show(self) -> None:
         """Until cancelled; the last state stays on the screen's scrollback."""
@@ -86,6 +87,10 @@ class Progress:
         if now != self._last:
             self._last = now
             self._log.write("trial", stage=now[0], trial=now[1], clients=self._live.launched)
+        for name, words in self._live.unfit.items():
+            if name not in self._unfit:
+                self._unfit.add(name)
+                self._log.write("unfit", why=words)
 
     def _elapsed(self) -> float:
         return (now_ns() - self._began) / 1e9
@@ -107,7 +112,8 @@ class Progress:
                 f"{live.launched} clients, {live.alive} now, {live.ready} ready, "
                 f"{live.runs} runs, {live.messages} messages"
             )
-        return f"{self._where()}: {words}" + (f"; {failures}" if failures else "")
+        unfit = f"; UNFIT: {', '.join(live.unfit.values())}" if live.unfit else ""
+        return f"{self._where()}: {words}" + (f"; {failures}" if failures else "") + unfit
 
     def _raced(self) -> str:
         """How far a race has come: the search may need fewer trials than there are at most."""
@@ -131,6 +137,8 @@ class Progress:
             )
         for name, count in live.outcomes.most_common(3):
             grid.add_row(f"[yellow]{escape(name)}[/]", str(count), "")
+        for words in live.unfit.values():
+            grid.add_row("[magenta]unfit[/]", f"[magenta]{escape(words)}[/]", "")
         if live.newest:
             grid.add_row("[dim]newest[/]", "", f"[dim]{escape(visible(live.newest)[:60])}[/]")
         return grid

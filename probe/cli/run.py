@@ -24,12 +24,16 @@ import typer
 import uvloop
 
 from probe.cli.again import only
+from probe.cli.calibration import Quote, beyond, quote
 from probe.cli.console import console
+from probe.cli.drawing import understood
 from probe.cli.files import Loaded, load, variables
-from probe.cli.judging import judge_run, why_failed
+from probe.cli.judging import judge_of, judge_run
 from probe.cli.progress import Log, Progress
-from probe.cli.showing import show_plan
+from probe.cli.showing import planned, show_plan
+from probe.cli.spread import WORKERS_MAX, spread
 from probe.engine.lab import SECRET_VARIABLE
+from probe.engine.limits import fit, own_addresses
 from probe.engine.routes import make_proxy, make_routes, tls_options
 from probe.engine.run import Ended, Order, execute
 from probe.engine.site import Live
@@ -51,9 +55,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from probe.check.verdict import Judgement
+    from probe.engine.run import Spread
     from probe.model.target import Target
 
 SEED_MAX = 2**32
+LAB_ADDRESS = "127.0.0.1:1"  # its port is not known yet
 SECRET_MIN = 6  # what is shorter and stands in a query or header is a word, and no key
 
 
@@ -93,6 +99,12 @@ def command(
     seed: Annotated[
         int | None, typer.Option(min=0, max=SEED_MAX, help="The same seed gives the same plan.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=WORKERS_MAX, help="Processes that play the load; unset: as it takes."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and open no socket.")
@@ -115,16 +127,21 @@ def command(
     if dry_run:
         show_plan(screen, loaded, plan)
     ceilings(plan, loaded.target)
+    known = quote()
+    divided, notes = spread(loaded, plan, workers, known)
+    notes += beyond(loaded.scenario, plan, known, divided.count if divided else 1)
     _check_ways(loaded)
     if dry_run:
+        _say(screen, notes)
         return
+    fit(plan, make_routes(loaded.target, LAB_ADDRESS).values(), divided)
     redactor = Redactor(lab_secret, *secrets(loaded.target.auth, seed=seed))
     for secret in _network_secrets(loaded.target, variables()):
         redactor.add(secret)
     folder = new_run(out, loaded.name, datetime.now(UTC))
-    order = _order(loaded, plan, folder, redactor, lab_secret, defect or [])
+    order = _order(loaded, plan, folder, redactor, lab_secret, defect or [], divided, known)
     if not quiet:
-        _say_what(screen, loaded, plan, verbose=verbose)
+        _say_what(screen, loaded, plan, notes, verbose=verbose)
     try:
         ended = _execute(order, screen, quiet=quiet)
     except Exception:
@@ -134,11 +151,16 @@ def command(
     judgement = _judge(folder)
     if json:
         sys.stdout.buffer.write(json_bytes(document(judgement)))
-    if not quiet:
+    _tell(judgement, ended, None if quiet else screen, folder)
+    raise typer.Exit(judgement.exit_code)
+
+
+def _tell(judgement: Judgement, ended: Ended, screen: Console | None, folder: Path) -> None:
+    """The verdict, or on no screen (`--quiet`) only why a run did not come to its end."""
+    if screen is not None:
         show(judgement, screen, folder)
     elif ended.error:
         sys.stderr.write(f"probe: the run was {ended.how}: {ended.error}\n")
-    raise typer.Exit(judgement.exit_code)
 
 
 def _load(
@@ -199,7 +221,8 @@ def _check_ways(loaded: Loaded) -> None:
                 hint="a program and its arguments are items of a list, and no shell reads them",
             )
         )
-    make_routes(loaded.target, "127.0.0.1:1")
+    make_routes(loaded.target, LAB_ADDRESS)
+    own_addresses(loaded.target.network.sources)
     try:
         make_context(tls_options(loaded.target.tls))
     except ValueError as error:
@@ -222,15 +245,23 @@ def _network_secrets(target: Target, values: Mapping[str, str]) -> list[str]:
     return [secret for secret in found if len(secret) >= SECRET_MIN]
 
 
-def _say_what(screen: Console, loaded: Loaded, plan: Plan, *, verbose: bool) -> None:
+def _say_what(
+    screen: Console, loaded: Loaded, plan: Plan, notes: list[str], *, verbose: bool
+) -> None:
     screen.print(
         f"{loaded.name} -> {loaded.target_name}  seed {plan.seed}  "
-        f"{plan.clients:,} clients planned at most",
+        f"clients planned: {planned(plan)}",
         markup=False,
     )
+    _say(screen, [*understood(loaded.scenario), *notes])
     if verbose:
         for path in (loaded.scenario_path, loaded.target_path, loaded.dialect_path):
             screen.print(f"  {path}", markup=False)
+
+
+def _say(screen: Console, notes: list[str]) -> None:
+    for note in notes:
+        screen.print(f"  {note}", markup=False, soft_wrap=True)
 
 
 def _with_restarts(loaded: Loaded, restarts: int | None) -> Loaded:
@@ -248,6 +279,8 @@ def _order(
     redactor: Redactor,
     lab_secret: str,
     defects: list[str],
+    divided: Spread | None,
+    known: Quote,
 ) -> Order:
     target = loaded.target
     resolved = Resolved(
@@ -278,7 +311,9 @@ def _order(
         "endpoints": list(target.endpoints),
         "services": list(target.services),
         "types": list(loaded.dialect.types),
+        "workers": divided.count if divided else 0,
         "host": _host(),
+        "calibration": known.facts,
     }
     return Order(
         run_id=folder.name,
@@ -293,6 +328,7 @@ def _order(
         lab_secret=lab_secret,
         defects=tuple(defects),
         keep=loaded.scenario.keep_messages,
+        spread=divided,
     )
 
 
@@ -320,13 +356,10 @@ def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
     log = Log(order.folder / LOG, order.redactor)
     log.write("started", run_id=order.run_id, seed=order.plan.seed, again=order.meta["again"])
 
-    async def failed(stage: str) -> str:
-        return await asyncio.to_thread(why_failed, order.folder, stage)
-
     async def whole() -> Ended:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        running = asyncio.ensure_future(execute(order, live, stop, failed))
+        running = asyncio.ensure_future(execute(order, live, stop, judge_of(order.folder)))
 
         def interrupt() -> None:
             if stop.is_set():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from probe.cli.drawing import drawn, understood
 from probe.model.auth import FetchAuth
 from probe.model.plan import peak
 from probe.model.resolved import shown_url
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
     from probe.cli.files import Loaded
     from probe.model.plan import Plan
+
+
+def planned(plan: Plan) -> str:
+    """How many clients a run has."""
+    words = f"{plan.clients:,} at most"
+    if any(stage.climbers is not None for stage in plan.stages):
+        return "as many as the levels take" if not plan.clients else f"{words} beside the levels"
+    return words
 
 
 def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
@@ -33,12 +42,17 @@ def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
     if loaded.target.restart.command:
         out(f"  restart  {shlex.join(loaded.target.restart.command)}", markup=False)
     out(f"  dialect  {loaded.dialect.title} ({loaded.dialect_path})", markup=False)
-    out(f"  clients  {plan.clients:,} at most, {plan.identities:,} identities", markup=False)
+    out(f"  clients  {planned(plan)}, {plan.identities:,} identities", markup=False)
     out(f"  seed     {plan.seed}; plan {plan.digest[:16]}", markup=False)
     table = Table("stage", "activity", "trials", "clients", "arrivals/s", "at a time", "lasts")
     for stage in plan.stages:
         top = peak(stage, plan.groups)
         rule = stage.stage
+        if rule.capacity is not None:
+            rates = f"{rule.capacity.begin:g} to {rule.capacity.most:g}"
+            budget = f"all within {format_duration(rule.budget)}"
+            table.add_row(stage.name, rule.activity, "by level", "by level", rates, "", budget)
+            continue
         each = max(len(stage.clients) // max(stage.trials, 1), 1)
         lasts = format_duration(min(stage.span_ns + rule.patience, rule.budget))
         budget = f", all within {format_duration(rule.budget)}" if stage.trials > 1 else ""
@@ -52,5 +66,9 @@ def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
             f"at most {lasts} each{budget}" if stage.trials > 1 else f"at most {lasts}",
         )
     out(table)
+    for line in drawn(plan):
+        out(f"  {line}", markup=False, soft_wrap=True)
+    for line in understood(loaded.scenario):
+        out(f"  {line}", markup=False, soft_wrap=True)
     if any(stage.stage.anchor == "restart" for stage in plan.stages):
         out("  a trial ends early once the target has settled, so fewer clients may be let go")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from probe.cli.console import console
+from probe.cli.drawing import understood
 from probe.cli.files import FOLDERS, find, known, load_dialect, load_scenario, load_target, read
 from probe.contract.reading import reader_of
 from probe.contract.stored import Comparison, compare, printable, start_of
@@ -54,11 +55,12 @@ def command(
     problems: list[Problem] = []
     for kind, path in chosen:
         try:
-            _read(kind, path)
+            notes = _read(kind, path)
         except ConfigError as error:
             problems += error.problems
         else:
-            screen.print(f"ok  {kind}  {path}", markup=False)
+            for line in (f"ok  {kind}  {path}", *(f"    {note}" for note in notes)):
+                screen.print(line, markup=False, highlight=False, soft_wrap=True)
     if problems:
         raise ConfigError(*problems)
     if against is not None:
@@ -100,11 +102,13 @@ def _find(name: str) -> list[tuple[str, Path]]:
     return found or [("scenario", find("scenario", name))]
 
 
-def _read(kind: str, path: Path) -> None:
+def _read(kind: str, path: Path) -> list[str]:
+    """What there is to tell of a file that is right; ConfigError for one that is not."""
     if kind == "scenario":
         _, scenario, _ = load_scenario(str(path), [])
         _raise(path, misplaced_gates(scenario))
-    elif kind == "target":
+        return understood(scenario)
+    if kind == "target":
         load_target(str(path), Stand(parse(read(path), str(path))))
     else:
         dialect, _ = load_dialect(str(path))
@@ -112,6 +116,7 @@ def _read(kind: str, path: Path) -> None:
             reader_of(dialect)
         except ConfigError as error:
             _raise(path, error.problems)
+    return []
 
 
 def _raise(path: Path, problems: Iterable[Problem]) -> None:

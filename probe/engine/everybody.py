@@ -25,12 +25,15 @@ class Everybody:
     """`users` has the index of every identity by its name; see the module.
 
     `named`: the service was seen to call a user as we do, so that another name is wrong.
+    `news`: who became known since it was last taken, for other processes of the run; None
+    where there are none.
     """
 
-    __slots__ = ("_blocks", "_redactors", "_signatures", "named", "users")
+    __slots__ = ("_blocks", "_redactors", "_signatures", "named", "news", "users")
 
     def __init__(self) -> None:
         self.named = False
+        self.news: list[Identity] | None = None
         self.users: dict[str, int] = {}
         self._redactors: dict[int, Redactor] = {}
         self._signatures: dict[bytes, int] = {}
@@ -49,6 +52,8 @@ class Everybody:
     def renew(self, identity: Identity) -> None:
         """Know a further token of an identity."""
         index = identity.index
+        if self.news is not None:
+            self.news.append(identity)
         if looks_like_jwt(identity.token):
             signature = identity.token.rpartition(".")[2].encode()
             self._signatures[signature] = index

@@ -84,6 +84,9 @@ class LabProcess:
                 words += ["--boot", phases]
             if self._settings.limit is not None:
                 words += ["--limit", self._settings.limit]
+            if self._settings.capacity is not None:
+                words += ["--capacity", self._settings.capacity]
+                words += ["--capacity-of", ",".join(self._settings.capacity_of)]
             if self._settings.idle is not None:
                 words += ["--idle", canonical_duration(self._settings.idle)]
         return words

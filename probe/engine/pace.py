@@ -119,6 +119,10 @@ class Crowd:
             after()
         await asyncio.wait(self._sessions, timeout=2)
 
+    def halt(self) -> None:
+        """No further launch."""
+        self.halted = True
+
     def stop(self) -> None:
         """No further launch, and every session is told to end."""
         self.halted = True

@@ -52,7 +52,7 @@ def part_of(group: Group, site: Site) -> Part:
         population.finally_,
         population.present,
         site.dialect.retry if population.retry else (),
-        population.shape.open or population.shape.once,
+        not population.shape.curve().loops,
         population.jitter,
         gates_of(population.script),
     )
@@ -124,6 +124,7 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
         await client.leave()
     except SessionOver as over:
         failed = failed or str(over)
+    client.forget()
     return failed
 
 

@@ -35,6 +35,7 @@ def make_routes(target: Target, lab: str = "") -> dict[str, Route]:
                 server_name=target.tls.server_name,
                 tls=tls_options(target.tls),
                 proxy=make_proxy(target.network),
+                sources=target.network.sources,
             )
         except ValueError as error:
             problems.append(Problem("target", f"endpoints.{name}", str(error)))

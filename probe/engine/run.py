@@ -2,7 +2,8 @@
 
 Whatever happens, the journal is closed with the word for how it ended: `complete`,
 `interrupted` (somebody stopped it), `aborted` (the target or its tokens could not be had),
-`crashed` (our own error). What was recorded until then stays.
+`crashed` (our own error). What was recorded until then stays. With workers (`Spread`) this is
+the driver: it has the lab, the tokens, the stages' order and all that cannot be divided.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from probe.auth.tokens import Tokens
 from probe.engine.http import Http
+from probe.engine.job import Job
 from probe.engine.lab import LabProcess
 from probe.engine.restart import CommandRestarter, LabRestarter, Restarter
 from probe.engine.routes import make_routes, tls_options
 from probe.engine.site import Live, Site, make_site
-from probe.engine.stage import SKIPPED, Failed, StageRun, ask
+from probe.engine.stage import SKIPPED, Judge, StageRun, ask
 from probe.engine.watch import Watch
-from probe.errors import AuthError, ConfigError, ProbeError, RestartError
+from probe.engine.workers import Workers
+from probe.errors import AuthError, ConfigError, ProbeError, RestartError, WorkerError
 from probe.history.journal import Journal
 from probe.history.records import Kind
 from probe.model.auth import Auth, FetchAuth, keys_url
@@ -34,11 +37,25 @@ if TYPE_CHECKING:
 
     from probe.model.dialect import Dialect
     from probe.model.plan import Plan
+    from probe.model.scenario import Scenario
     from probe.model.target import Target
     from probe.redact import Redactor
 
 How = Literal["complete", "interrupted", "aborted", "crashed"]
-Fault = Literal["", "auth", "restart", "lab", "internal"]
+Fault = Literal["", "auth", "restart", "lab", "worker", "internal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a run is divided: among `count` workers, who play the stages named in `stages`.
+
+    `ceilings`: how many clients each of them may have at one time, if the target says so.
+    """
+
+    scenario: Scenario
+    count: int
+    stages: frozenset[str]
+    ceilings: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,12 @@ class Order:
     lab_secret: str = ""
     defects: Sequence[str] = ()
     keep: int = 0
+    spread: Spread | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many write a journal; each keeps its part of what is kept whole."""
+        return 1 + (self.spread.count if self.spread is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +95,20 @@ async def execute(
     order: Order,
     live: Live,
     stop: asyncio.Event,
-    failed: Failed,
+    judge: Judge,
 ) -> Ended:
-    """Run the plan. `failed(stage)` is asked for go or no-go; `stop` ends the run soon."""
-    journal = Journal(order.folder / "history", order.redactor, order.meta)
+    """Run the plan. `judge` is asked for go or no-go and where to climb; `stop` ends it soon."""
+    journal = Journal(order.folder / "history", order.redactor, order.meta, share=order.processes)
     ended = Ended("crashed", "internal", "the run was cut off")
     try:
-        await _inside(order, journal, live, stop, failed)
+        await _inside(order, journal, live, stop, judge)
         ended = Ended("interrupted" if stop.is_set() else "complete")
     except AuthError as error:
         ended = Ended("aborted", "auth", str(error))
     except RestartError as error:
         ended = Ended("aborted", "lab" if order.target.embedded else "restart", str(error))
+    except WorkerError as error:
+        ended = Ended("aborted", "worker", str(error))
     except asyncio.CancelledError:
         ended = Ended("interrupted")
     except ConfigError as error:
@@ -105,7 +130,7 @@ async def _inside(
     journal: Journal,
     live: Live,
     stop: asyncio.Event,
-    failed: Failed,
+    judge: Judge,
 ) -> None:
     loop = asyncio.get_running_loop()
     target = order.target
@@ -116,8 +141,8 @@ async def _inside(
         routes = make_routes(target, address)
         site = make_site(
             loop, wheel_of(loop), journal, order.redactor, target, order.dialect,
-            run_id=order.run_id, http=http, routes=routes, keep=order.keep, live=live,
-            seed=order.plan.seed,
+            run_id=order.run_id, http=http, routes=routes, keep=order.keep // order.processes,
+            live=live, seed=order.plan.seed,
         )  # fmt: skip
         watch = Watch(journal, live, lambda: lab.pid if lab else 0)
         watch.start(loop)
@@ -134,7 +159,15 @@ async def _inside(
         )
         site.tokens = tokens
         restarter = _restarter(order, lab, http)
-        await _stages(order, site, tokens, restarter, watch, stop, failed)
+        workers = None
+        if order.spread is not None:
+            site.everybody.news = []
+            workers = await stack.enter_async_context(
+                Workers(_job(order, order.spread, address), order.redactor, live, stop)
+            )
+        await _stages(order, site, tokens, restarter, watch, stop, judge, workers)
+        if workers is not None and workers.lost:
+            raise WorkerError(workers.lost)
         if lab is not None:
             await lab.stop()
             if words := lab.died():
@@ -148,22 +181,27 @@ async def _stages(
     restarter: Restarter | None,
     watch: Watch,
     stop: asyncio.Event,
-    failed: Failed,
+    judge: Judge,
+    workers: Workers | None,
 ) -> None:
     closed = ""
+    shared = order.spread.stages if order.spread is not None else frozenset()
     for index, stage in enumerate(order.plan.stages):
         if stop.is_set():
-            closed = closed or "interrupted"
+            closed = closed or (workers.lost if workers is not None else "") or "interrupted"
         if closed:
             text = site.journal.text(closed.encode())
             site.journal.note(Kind.STAGE, index, SKIPPED, 0, text)
             continue
         passed, launched = await StageRun(
-            site, order.plan, stage, tokens, restarter, watch, stop, failed
-        ).run()
+            site, order.plan, stage, tokens, restarter, watch, stop, judge,
+            workers if stage.name in shared else None,
+        ).run()  # fmt: skip
         gate = stage.stage.gate
         if gate is True:
-            why = await ask(site.journal, failed, stage.name)
+            if workers is not None and not workers.lost:
+                await workers.flush()
+            why = await ask(site.journal, judge.failed, stage.name)
             closed = f"{stage.name} has failed: {why}" if why else ""
         elif gate is not False:
             closed = _below(stage.name, passed, launched, gate)
@@ -177,6 +215,24 @@ def _below(stage: str, passed: int, launched: int, gate: float) -> str:
     # Rounded down: 79.6 % is not to look like the 80 % that it missed.
     found = f"{math.floor(share * 1000) / 10:g} %"
     return f"{stage} passed {passed} of {launched} ({found}), the gate wants {gate * 100:.10g} %"
+
+
+def _job(order: Order, spread: Spread, lab: str) -> Job:
+    """What every worker is told."""
+    return Job(
+        run_id=order.run_id,
+        history=order.folder / "history",
+        target=order.target,
+        dialect=order.dialect,
+        scenario=spread.scenario,
+        seed=order.plan.seed,
+        digest=order.plan.digest,
+        lab=lab,
+        keep=order.keep // order.processes,
+        count=spread.count,
+        ceilings=spread.ceilings,
+        secrets=order.redactor.known,
+    )
 
 
 async def _start_lab(order: Order, stack: contextlib.AsyncExitStack) -> LabProcess:

@@ -73,6 +73,8 @@ class Live:
     outcomes: Counter[str] = field(default_factory=Counter)
     newest: str = ""
     lag_ns_max: int = 0
+    unfit: dict[str, str] = field(default_factory=dict)
+    """What of this machine is over its limit by now, in a few words each (see Watch)."""
     anomalies: int | None = None
     """Trials of the race that is under way that went wrong so far; None: there is no race."""
 

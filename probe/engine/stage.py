@@ -8,38 +8,61 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from probe.auth.present import present
 from probe.clock import now_ns
+from probe.engine.gauge import Gauge
 from probe.engine.http import HEALTHY
 from probe.engine.pace import Crowd
 from probe.engine.play import part_of
 from probe.engine.race import RaceRun
-from probe.errors import RestartError
+from probe.engine.workers import Crew
+from probe.errors import RestartError, WorkerError
 from probe.history.records import Kind
 from probe.model.auth import FetchAuth
+from probe.units import canonical_rate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from probe.auth.identity import Identity
     from probe.auth.tokens import Tokens
     from probe.engine.restart import Restarter
     from probe.engine.site import Site
     from probe.engine.watch import Watch
+    from probe.engine.workers import Workers
     from probe.history.journal import Journal
+    from probe.model.capacity import Capacity
     from probe.model.plan import Plan, StagePlan
 
+_Told = TypeVar("_Told")
 BEGIN, END, STOPPED, SKIPPED = range(4)
+BEGUN, OVER = range(2)  # LEVEL.flag
+MICRO: Final = 1_000_000
 SETTLED, GAVE_UP, NO_RESTART = range(3)
 _LEAD_NS: Final = 20_000_000
+_CREW_LEAD_NS: Final = 100_000_000  # in which the instant reaches every worker
 _WATCH_S: Final = 0.01
 _HEALTH_TRIES: Final = 3
 _JUDGE_EVERY_NS: Final = 2_000_000_000
 _STOP_PATIENCE_NS: Final = 1_000_000_000
 
-Failed = Callable[[str], Awaitable[str]]
-"""Asks whoever judges whether a stage has failed by now: why, or ""."""
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Whoever judges, asked by the name of a stage while it goes on, by what is on disk.
+
+    `failed`: why it has failed by now, or "". `next_rate`: the rate of the next level of a
+    capacity stage, per second; None when the search is over.
+    """
+
+    failed: Callable[[str], Awaitable[str]]
+    next_rate: Callable[[str], Awaitable[float | None]]
 
 
 async def on_disk(journal: Journal) -> None:
@@ -49,14 +72,14 @@ async def on_disk(journal: Journal) -> None:
         await asyncio.sleep(0.002)
 
 
-async def ask(journal: Journal, failed: Failed, stage: str) -> str:
+async def ask(journal: Journal, judge: Callable[[str], Awaitable[_Told]], stage: str) -> _Told:
     """Put what is recorded on disk, then let others judge the stage by it."""
     await on_disk(journal)
-    return await failed(stage)
+    return await judge(stage)
 
 
 class StageRun:
-    """Runs one stage of a plan."""
+    """Runs one stage of a plan; `workers` play its clients, where there are any."""
 
     def __init__(
         self,
@@ -67,9 +90,11 @@ class StageRun:
         restarter: Restarter | None,
         watch: Watch,
         stop: asyncio.Event,
-        failed: Failed,
+        judge: Judge,
+        workers: Workers | None = None,
     ) -> None:
         self._site = site
+        self._workers = workers
         self._watch = watch
         self._plan = plan
         self._stage = stage
@@ -83,8 +108,9 @@ class StageRun:
         self._tokens = tokens
         self._restarter = restarter
         self._stop = stop
-        self._failed = failed
+        self._judge = judge
         self._trials = 0
+        self._zero = 0  # of the trial that is under way
 
     async def run(self) -> tuple[int, int]:
         """All trials: how many clients completed their script, of how many let go.
@@ -102,14 +128,16 @@ class StageRun:
         try:
             if rule.race is not None:
                 why = await self._raced(deadline)
+            elif rule.capacity is not None:
+                why = await self._climbed(rule.capacity, deadline)
             for trial in range(0 if rule.race is not None else self._stage.trials):
                 why = self._why_stop(deadline) or await self._has_failed(between=True)
                 if why:
                     break
                 live.trial = trial + 1
                 self._trials += 1
-                await self._trial(trial, deadline)
-        except RestartError as error:
+                await self._trial(trial, self._of_trial(trial), deadline)
+        except (RestartError, WorkerError) as error:
             why = str(error)
             raise
         except BaseException as error:
@@ -144,6 +172,8 @@ class StageRun:
         self._site.journal.note(Kind.STAGE, self._index, flag, self._trials, text)
 
     def _why_stop(self, deadline: int) -> str:
+        if self._workers is not None and self._workers.lost:
+            return self._workers.lost
         if self._stop.is_set():
             return "interrupted"
         return "the stage's budget was used up" if now_ns() >= deadline else ""
@@ -151,20 +181,45 @@ class StageRun:
     async def _has_failed(self, *, between: bool) -> str:
         if not self._rule.abort_on_fail or (between and not self._trials):
             return ""
-        return await ask(self._site.journal, self._failed, self._stage.name)
+        if self._workers is not None:
+            await self._workers.flush()
+        return await ask(self._site.journal, self._judge.failed, self._stage.name)
 
-    async def _trial(self, trial: int, deadline: int) -> None:
-        rows = self._stage.clients[self._stage.clients["trial"] == trial]
+    async def _climbed(self, capacity: Capacity, deadline: int) -> str:
+        """Level after level, as whoever judges asks for; why it ended early, or ""."""
+        journal, live, number = self._site.journal, self._site.live, 0
+        while not (why := self._why_stop(deadline) or await self._has_failed(between=True)):
+            rate = await ask(journal, self._judge.next_rate, self._stage.name)
+            if rate is None:
+                break
+            live.stage, live.trial = f"{self._stage.name} {canonical_rate(rate)}", number + 1
+            self._trials += 1
+            journal.note(Kind.LEVEL, number, BEGUN, self._index, round(rate * MICRO))
+            rows = self._stage.level(rate, number, self._plan.seed)
+            async with Gauge(self._site.live) as gauge:
+                await self._trial(number, rows, deadline)
+            measured = self._zero + capacity.settle, self._zero + capacity.span_ns(rate)
+            if (there := gauge.mean(*measured)) is not None:
+                journal.note(Kind.LEVEL, number, OVER, self._index, round(there * MICRO))
+            await asyncio.sleep(capacity.pause / 1e9)
+            number += 1
+        return why
+
+    def _of_trial(self, trial: int) -> NDArray[np.void]:
+        rows: NDArray[np.void] = self._stage.clients[self._stage.clients["trial"] == trial]
+        return rows
+
+    async def _trial(self, trial: int, rows: NDArray[np.void], deadline: int) -> None:
         identities = await self._identities(rows["identity"].tolist(), deadline)
         if identities is None:
             return
         self._check_shown(identities[:1])
-        for identity in identities:
-            self._site.everybody.add(identity)
+        crowd = await self._crowd(trial, identities)
+        if crowd is None:
+            return
         self._watch.rest()
         if self._rule.activity == "preflight":
             await self._preflight()
-        crowd = Crowd(self._site, self._parts)
         asking = asyncio.Event()
         polling: asyncio.Task[None] | None = None
         try:
@@ -172,7 +227,7 @@ class StageRun:
                 assert self._restarter is not None
                 zero = await self._restarter.begin()
             else:
-                zero = now_ns() + _LEAD_NS
+                zero = now_ns() + (_CREW_LEAD_NS if self._workers else _LEAD_NS)
             self._anchor(trial, zero)
             # Clients first: what else begins now must not hold up those who are due.
             launching = asyncio.ensure_future(crowd.launch(rows, identities, zero))
@@ -192,6 +247,18 @@ class StageRun:
                 polling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await polling
+
+    async def _crowd(self, trial: int, identities: list[Identity]) -> Crowd | Crew | None:
+        """Who lets the clients go, here or in the workers; None where the run was stopped."""
+        site, everybody = self._site, self._site.everybody
+        for identity in identities:
+            everybody.add(identity)
+        if self._workers is None:
+            return Crowd(site, self._parts)
+        others, everybody.news = everybody.news or [], []
+        people, name = [*others, *identities], self._stage.name
+        armed = await self._workers.arm(name, trial, people, site.redactor)
+        return Crew(self._workers) if armed else None
 
     async def _identities(self, clients: list[int], deadline: int) -> list[Identity] | None:
         """Their tokens; None where the run was stopped while a token endpoint took its time."""
@@ -222,11 +289,12 @@ class StageRun:
                 present(self._site.dialect.present[part.present], identity.token, identity.user)
 
     def _anchor(self, trial: int, zero: int) -> None:
+        self._zero = zero
         self._site.journal.note(Kind.ANCHOR, trial, 0, self._index, zero)
 
     async def _see_through(
         self,
-        crowd: Crowd,
+        crowd: Crowd | Crew,
         launching: asyncio.Future[None],
         restarting: asyncio.Future[None] | None,
         zero: int,
@@ -255,7 +323,7 @@ class StageRun:
                     judged = now_ns()
                     why = await self._has_failed(between=False)
             launching.cancel()
-            crowd.halted = True
+            crowd.halt()
             if self._stop.is_set() or flag == NO_RESTART:
                 crowd.stop()  # at the budget nobody new is let go, but who is in may finish
             await self._drain(crowd)
@@ -266,7 +334,7 @@ class StageRun:
         if flag == NO_RESTART:
             raise RestartError(why)
 
-    async def _drain(self, crowd: Crowd) -> None:
+    async def _drain(self, crowd: Crowd | Crew) -> None:
         """Give sessions their patience, unless the run is stopped meanwhile."""
         finishing = asyncio.ensure_future(crowd.finish(self._rule.patience))
         stopping = asyncio.ensure_future(self._stop.wait())
@@ -283,7 +351,7 @@ class StageRun:
 
     async def _clear(
         self,
-        crowd: Crowd,
+        crowd: Crowd | Crew,
         launching: asyncio.Future[None],
         restarting: asyncio.Future[None] | None,
     ) -> None:

@@ -109,6 +109,10 @@ class Waiting:
         """What masks this client's own token."""
         return self._identity.redactor
 
+    def forget(self) -> None:
+        """It is over: the connection knows us and we know it, a circle for the collector."""
+        self._connection = None
+
     def stop(self) -> None:
         """End the session soon: its script is told at its next wait."""
         self.stopping = True

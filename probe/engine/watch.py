@@ -1,8 +1,16 @@
 """The watch on ourselves: whether this process and machine were fit to measure.
 
-Rows, never corrections: a heartbeat every 10 ms whose lag is the event loop's, the CPU of
-our process and of the lab's once a second, the share of time that the hypervisor took
-(steal), every pause of the garbage collector, and the limits that a run can hit.
+Rows, never corrections: a heartbeat every 10 ms whose lag is the event loop's, and once a
+second the CPU of our process and of the lab's, the share of time that the hypervisor took
+(steal), memory and swap, and the limits that a run can hit; every pause of the garbage
+collector. What crosses a limit (`probe.stats.fit`) is told at once in `Live.unfit`.
+
+Theory of operation, garbage. A session's memory is freed by reference counts, and the
+collector is there for circles alone. Left to itself it goes through everything that lives, in
+pauses that grow with the connections that are open (0.1 s at 15,000). So it is off while
+something is measured, and has its turn between trials (`rest`). Where memory grows by
+`_GROWN` all the same, a script has left circles behind, and one collection goes through all
+that is new: a pause in the midst of a stage, which is recorded and judged like any other.
 """
 
 from __future__ import annotations
@@ -10,12 +18,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.clock import now_ns
-from probe.history.records import Kind
+from probe.engine import machine
+from probe.history.records import Kind, Memory
+from probe.stats import fit
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,46 +32,53 @@ if TYPE_CHECKING:
     from probe.engine.site import Live
     from probe.history.journal import Journal
 
-BEAT_NS: Final = 10_000_000
-_GC_RARE: Final = (50_000, 50, 1_000)
+BEAT_NS: Final = fit.BEAT_NS
+_GROWN: Final = 256 * 1024 * 1024  # bytes
 _CPU_NS: Final = 1_000_000_000
 _FLUSH_EVERY: Final = 10  # beats: 100 ms
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_STEAL: Final = 8  # field of the cpu line of /proc/stat, the label being 0
+PROBE, LAB = 0, 1
 
 
 class Watch:
-    """Writes the fitness rows of one run, and keeps the journal flushed."""
+    """Writes the fitness rows of one process of a run, and keeps the journal flushed.
 
-    def __init__(self, journal: Journal, live: Live, lab_pid: Callable[[], int]) -> None:
+    `process` is its number in rows (`probe.history.records`): 0, or from 2 on a worker's.
+    """
+
+    def __init__(
+        self, journal: Journal, live: Live, lab_pid: Callable[[], int], *, process: int = PROBE
+    ) -> None:
         self._journal = journal
         self._live = live
         self._lab_pid = lab_pid
+        self._process = process
         self._beats = 0
         self._due = 0
         self._cpu_due = 0
         self._last: dict[int, tuple[int, int, int]] = {}
-        self._stat = _machine()
+        self._stat = machine.stolen()
+        self._group = machine.Group()
+        self._swaps = machine.swaps()
+        self._faults = machine.process(os.getpid()).faults
         self._gc_began = 0
-        self._thresholds = gc.get_threshold()
+        self._collects = gc.isenabled()
+        self._resident = 0  # after the last collection
+        self._rested = False
         self._timer: asyncio.TimerHandle | None = None
+        self._told = _Told(live.unfit)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; what exists now is frozen, so that no collection pays for it.
-
-        Full collections wait for `rest`: a session's garbage goes by reference counts, and
-        a pause in the midst of a trial would be ours, not the target's.
-        """
-        self._thresholds = gc.get_threshold()
+        """Begin; what exists now is frozen, so that no collection pays for it."""
+        self._collects = gc.isenabled()
+        gc.disable()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*_GC_RARE)
         gc.callbacks.append(self._on_gc)
-        self._limits()
         self._loop = loop
-        self._due = now_ns() + BEAT_NS
-        self._sample(now_ns())
+        now = now_ns()
+        self._due = now + BEAT_NS
+        self._told.begin(now)
+        self._sample(now)
         self._timer = loop.call_later(BEAT_NS / 1e9, self._beat)
 
     def rest(self) -> None:
@@ -72,7 +87,13 @@ class Watch:
         gc.collect()
         gc.freeze()
         gc.callbacks.append(self._on_gc)
-        self._due = now_ns() + BEAT_NS
+        self._resident = 0
+        now = now_ns()
+        self._due = now + BEAT_NS
+        if not self._rested:  # what came before is the start, in which nothing is measured
+            self._rested = True
+            self._live.lag_ns_max = 0
+            self._told.begin(now)
 
     def stop(self) -> None:
         """End, with a last sample."""
@@ -82,13 +103,15 @@ class Watch:
         with contextlib.suppress(ValueError):
             gc.callbacks.remove(self._on_gc)
         gc.unfreeze()
-        gc.set_threshold(*self._thresholds)
+        if self._collects:
+            gc.enable()
 
     def _beat(self) -> None:
         now = now_ns()
         lag = max(now - self._due, 0)
-        self._journal.note(Kind.LAG, b=lag)
+        self._journal.note(Kind.LAG, self._process, b=lag)
         self._live.lag_ns_max = max(self._live.lag_ns_max, lag)
+        self._told.lag(lag)
         self._beats += 1
         if self._beats % _FLUSH_EVERY == 0:
             self._journal.flush()
@@ -100,65 +123,128 @@ class Watch:
 
     def _sample(self, now: int) -> None:
         self._cpu_due = now + _CPU_NS
-        for number, pid in enumerate((os.getpid(), self._lab_pid())):
+        for number, pid in ((self._process, os.getpid()), (LAB, self._lab_pid())):
             if not pid:
                 continue
-            spent, resident = _process(pid)
+            spent = machine.process(pid)
             last = self._last.get(number)
             if last is not None and last[2] == pid and now > last[0]:
-                permille = (spent - last[1]) * 1000 // (now - last[0])
-                self._journal.note(Kind.CPU, op=number, a=permille, b=resident)
-            self._last[number] = (now, spent, pid)
-        before, self._stat = self._stat, _machine()
+                permille = (spent.cpu_ns - last[1]) * 1000 // (now - last[0])
+                self._journal.note(Kind.CPU, number, a=permille, b=spent.resident)
+                if number != LAB:
+                    self._told.cpu(permille, now - last[0])
+                    self._collect(spent.resident)
+            self._last[number] = (now, spent.cpu_ns, pid)
+        before, self._stat = self._stat, machine.stolen()
         total = self._stat[1] - before[1]
         if total > 0:
             permille = (self._stat[0] - before[0]) * 1000 // total
             self._journal.note(Kind.STEAL, a=permille)
+            self._told.steal(permille)
+        self._limits()
+        self._memory()
+        self._told.sum_up(now)
+
+    def _collect(self, resident: int) -> None:
+        """Go through what is new, if memory has grown; see the module."""
+        self._resident = self._resident or resident
+        if resident > self._resident + _GROWN:
+            gc.collect()
+            self._resident = 0
+
+    def _limits(self) -> None:
+        found = machine.descriptors()
+        if found is not None:
+            self._journal.note(Kind.LIMIT, self._process, 0, *found)
+            self._told.descriptors(*found)
+        ports = machine.local_ports()
+        if ports is not None:
+            self._journal.note(Kind.LIMIT, self._process, 1, 0, ports)
+
+    def _memory(self) -> None:
+        rooms = {Memory.MACHINE: machine.memory(), Memory.GROUP: self._group.room()}
+        for flag, room in rooms.items():
+            if room is not None:
+                self._journal.note(Kind.MEMORY, self._process, flag, room.permille, room.left)
+                self._told.memory(room.permille)
+        if self._swaps:
+            faults = machine.process(os.getpid()).faults
+            new, self._faults = faults - self._faults, faults
+            swapped = machine.swapped()
+            self._journal.note(Kind.MEMORY, self._process, Memory.SWAPPED, new, swapped)
+            self._told.swapped(swapped)
 
     def _on_gc(self, phase: str, info: dict[str, Any]) -> None:
         if phase == "start":
             self._gc_began = now_ns()
         elif self._gc_began:
             pause = now_ns() - self._gc_began
-            self._journal.note(Kind.GC, op=info["generation"], b=pause)
-
-    def _limits(self) -> None:
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        fds = Path("/proc/self/fd")
-        used = sum(1 for _ in fds.iterdir()) if fds.is_dir() else 0
-        self._journal.note(Kind.LIMIT, flag=0, a=used, b=soft)
-        with contextlib.suppress(OSError, ValueError):
-            text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
-            low, high = map(int, text.split())
-            self._journal.note(Kind.LIMIT, flag=1, a=0, b=high - low + 1)
+            self._journal.note(Kind.GC, info["generation"], self._process, b=pause)
+            self._told.pause(pause)
 
 
-def _process(pid: int) -> tuple[int, int]:
-    """CPU time (ns) and resident bytes of a process; zeros when it is gone."""
-    if pid == os.getpid():
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        spent = int((used.ru_utime + used.ru_stime) * 1e9)
-        return spent, _resident(pid)
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0, 0
-    user, system = fields.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) * 1_000_000_000 // _TICKS, _resident(pid)
+class _Told:
+    """What is over a limit by now, in a few words each; `unfit` is who watches' own map.
 
+    The check judges by the rows; this is so that nobody waits an hour for it.
+    """
 
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
-    except (OSError, ValueError, IndexError):
-        return 0
+    def __init__(self, unfit: dict[str, str]) -> None:
+        self._unfit = unfit
+        self._began = 0
+        self._late_ns = 0
+        self._stood_ns = 0
+        self._busy = dict.fromkeys((fit.CPU_TAINT, fit.CPU_INVALID), 0)
+        self._steal = [0, 0]
+        self._pause_ns = 0
 
+    def begin(self, now: int) -> None:
+        self._began, self._late_ns = now, 0
+        for name in ("lag", "stall"):
+            self._unfit.pop(name, None)
 
-def _machine() -> tuple[int, int]:
-    """(stolen ticks, all ticks) of the machine since boot; zeros where it is not told."""
-    try:
-        with Path("/proc/stat").open(encoding="ascii") as lines:
-            fields = [int(field) for field in lines.readline().split()[1:]]
-    except (OSError, ValueError):
-        return 0, 0
-    return (fields[_STEAL - 1] if len(fields) >= _STEAL else 0), sum(fields[:_STEAL])
+    def lag(self, lag_ns: int) -> None:
+        self._late_ns += max(lag_ns - fit.LAG_TAINT_NS, 0)
+        if lag_ns > fit.STALL_NS:
+            self._stood_ns = max(self._stood_ns, lag_ns)
+            self._unfit["stall"] = f"stood still for {self._stood_ns / 1e9:.1f} s"
+
+    def cpu(self, permille: int, for_ns: int) -> None:
+        for level, held in self._busy.items():
+            self._busy[level] = held + for_ns if permille > level else 0
+            if self._busy[level] >= fit.CPU_FOR_NS:
+                self._unfit["cpu"] = f"CPU over {level // 10} %"
+
+    def steal(self, permille: int) -> None:
+        self._steal = [self._steal[0] + permille, self._steal[1] + 1]
+        mean = self._steal[0] / self._steal[1]
+        self._set("steal", f"steal {mean / 10:.1f} %", over=mean > fit.STEAL_TAINT)
+
+    def pause(self, pause_ns: int) -> None:
+        if pause_ns > max(fit.PAUSE_TAINT_NS, self._pause_ns):
+            self._pause_ns = pause_ns
+            self._unfit["gc"] = f"garbage collection {pause_ns / 1e6:.0f} ms"
+
+    def descriptors(self, used: int, allowed: int) -> None:
+        if allowed - used < fit.DESCRIPTORS_LEFT:
+            self._unfit["descriptors"] = f"descriptors {used:,} of {allowed:,}"
+
+    def memory(self, permille: int) -> None:
+        if permille < fit.MEMORY_LEFT:
+            self._unfit["memory"] = f"memory left {permille / 10:.1f} %"
+
+    def swapped(self, swapped: int) -> None:
+        if swapped:
+            self._unfit["swap"] = f"{swapped / 2**20:.0f} MiB in swap"
+
+    def sum_up(self, now: int) -> None:
+        """Of lag: p99 is over the limit where it was for more than a hundredth of the time."""
+        share = self._late_ns / max(now - self._began, 1)
+        limit = fit.LAG_TAINT_NS // fit.MS
+        self._set("lag", f"lag over {limit} ms for {share:.1%} of the time", over=share > 1 / 100)
+
+    def _set(self, name: str, words: str, *, over: bool) -> None:
+        if over:
+            self._unfit[name] = words
+        else:
+            self._unfit.pop(name, None)

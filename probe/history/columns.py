@@ -2,7 +2,8 @@
 
 Opens what is there, also after a kill: whole rows count, a torn last row is cut off and a
 missing end is told (`complete`). Nothing that a run stored is executed. Stamps are
-monotonic ns; 0 stands for "never happened" (the clock never reads 0).
+monotonic ns; 0 stands for "never happened" (the clock never reads 0). Where workers have
+written journals of their own, they are merged (`merging`).
 
     rows      one entry per stored row, in the order of writing
     sessions  one entry per client (INTENDED), with its fate
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from probe.clock import Anchor
 from probe.errors import HistoryError
+from probe.history.merging import WORKER, Part, merged
 from probe.history.records import DTYPE, ROW, SCHEMA, Kind, Run
 from probe.history.tables import ATTEMPT, COVERAGE, FOREVER, RUN, SESSION, STALLED
 
@@ -59,16 +61,13 @@ class History:
     @classmethod
     def open(cls, folder: Path) -> History:
         """Open `<run>/history`; HistoryError where it is none, or of a newer schema."""
-        try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            size = (folder / "rows.bin").stat().st_size
-            rows = _mapped(folder / "rows.bin", size // ROW.size)
-            texts = (folder / "texts.bin").read_bytes()
-        except (OSError, ValueError) as error:
-            raise HistoryError(f"{folder}: no readable history here ({error})") from None
-        if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
-            raise HistoryError(f"{folder}: schema is not {SCHEMA}; use the probe that wrote it")
-        return cls(rows, meta, texts, torn=size % ROW.size != 0)
+        driver = _part(folder)
+        workers = [_part(path) for path in _workers(folder)]
+        parts = [driver, *workers]
+        if not workers and not driver.meta.get("workers"):
+            return cls(driver.rows, driver.meta, driver.texts, driver.torn)
+        rows, texts, meta, torn = merged(parts)
+        return cls(rows, meta, texts, torn)
 
     @property
     def complete(self) -> bool:
@@ -264,6 +263,31 @@ class History:
 def succeeded(attempts: Rows) -> NDArray[np.bool_]:
     """Attempts that became ready."""
     return np.asarray(attempts["ready"] > 0)
+
+
+def _part(folder: Path) -> Part:
+    """One journal; HistoryError where it is none, or of a newer schema."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        size = (folder / "rows.bin").stat().st_size
+        rows = _mapped(folder / "rows.bin", size // ROW.size)
+        texts = (folder / "texts.bin").read_bytes()
+    except (OSError, ValueError) as error:
+        raise HistoryError(f"{folder}: no readable history here ({error})") from None
+    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+        raise HistoryError(f"{folder}: schema is not {SCHEMA}; use the probe that wrote it")
+    return Part(rows, texts, meta, torn=size % ROW.size != 0)
+
+
+def _workers(folder: Path) -> list[Path]:
+    """The workers' journals by number. One without a meta file, its first, has no row either."""
+    names = {path: path.name.removeprefix(WORKER) for path in folder.glob(f"{WORKER}*")}
+    there = {
+        int(digits): path
+        for path, digits in names.items()
+        if digits.isdecimal() and (path / "meta.json").exists()
+    }
+    return [there[number] for number in sorted(there)]
 
 
 def _mapped(path: Path, whole: int) -> Rows:

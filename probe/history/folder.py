@@ -3,6 +3,7 @@
 results/<run-id>/
     scenario.resolved.toml   what the run was held to
     history/                 rows.bin, texts.bin, meta.json
+    history/worker-1/ …      the same of each worker, where there are several processes
     log.ndjson               what happened, for people and log shippers
     verdict.json summary.json junit.xml report.md
     lab.log lab.ledger.ndjson    only with the embedded lab

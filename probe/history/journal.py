@@ -51,16 +51,25 @@ class Totals:
 class Journal:
     """The history of one process of one run, being written.
 
-    `folder` is made and must be new. `redactor` sees every text before it is stored.
+    `folder` is made and must be new. `redactor` sees every text before it is stored. Where
+    several processes write one run, `share` is their number, and each keeps that part of the
+    texts and heads that one would keep.
     Not thread-safe on the producing side: rows come from the loop's thread only.
     """
 
     def __init__(
-        self, folder: Path, redactor: Redactor, meta: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        redactor: Redactor,
+        meta: dict[str, Any] | None = None,
+        *,
+        share: int = 1,
     ) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         self._redactor = redactor
+        self._text_cap = TEXT_CAP // share
+        self._heads_max = -(-HEADS_PER_KIND // share)
         self.anchor = Anchor.take()
         self._meta = {"schema": SCHEMA, "anchor": asdict(self.anchor), **(meta or {})}
         self.totals = Totals()
@@ -105,7 +114,7 @@ class Journal:
         """Keep `data`, redacted and bounded; its reference, or 0 when the cap is reached."""
         data = (redactor or self._redactor).redact(data)[:TEXT_MAX]
         size = len(data) + _LENGTH.size
-        if self._text_bytes + size > TEXT_CAP:
+        if self._text_bytes + size > self._text_cap:
             self.totals.texts_refused += 1
             return 0
         reference = self._text_bytes
@@ -133,7 +142,7 @@ class Journal:
         """
         count = self._heads.get(what, 0)
         self._heads[what] = count + 1
-        return count < HEADS_PER_KIND
+        return count < self._heads_max
 
     def note(self, kind: int, op: int = 0, flag: int = 0, a: int = 0, b: int = 0) -> None:
         """A row of no session, stamped now."""

@@ -11,10 +11,10 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | ANCHOR | trial | | stage index | time zero of the trial (ns) |
 | SETTLED | trial | 0 settled, 1 gave up, 2 no restart | stage index | text: why |
 | HEALTH | service index | 1 healthy, 2 degraded | HTTP status (0: no answer) | sent at (ns) |
-| LAG | | | | heartbeat lag (ns) |
-| CPU | process: 0 the probe, 1 the lab | | permille of one core | resident bytes |
+| LAG | process | | | heartbeat lag (ns) |
+| CPU | process | | permille of one core | resident bytes |
 | STEAL | | | permille of the machine | |
-| GC | generation | | | pause (ns) |
+| GC | generation | process | | pause (ns) |
 | GAP | | | rows lost | first lost stamp (ns) |
 | TOLD | service index | as HEALTH | HTTP status | text: JSON, what the service said of its parts |
 | TOKEN | | 1 given, 0 refused | tokens | how long it took (ns) |
@@ -23,7 +23,9 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | RELEASE | release | who fell out before it | spread of the lags (ns) | its instant (ns) |
 | JITTER | stage index | 0 told by the scenario, 1 measured, 2 assumed | pairs | sd (ns) |
 | VARIANT | first trial | 0 tried, 1 confirmed | stage index | text: JSON, what was taken away |
-| LIMIT | | 0 descriptors, 1 local ports | in use | how many there are |
+| LIMIT | process | 0 descriptors, 1 local ports | in use | how many there are |
+| LEVEL | trial | 0 begun, 1 over | stage index | arrivals/s; clients there, both in millionths |
+| MEMORY | process | what of (Memory) | permille left; major faults | bytes left; bytes in swap |
 | INTENDED | trial | endpoint index | population index | identity index |
 | DIAL | attempt | | | |
 | RESOLVED | attempt | | addresses found | |
@@ -51,6 +53,9 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | END | attempt | phase reached | outcome | text: detail |
 | DONE | attempts made | 0 complete, 1 failed, 2 stopped | step at which it failed | text: why |
 
+A *process* is 0 the probe, 1 the lab, and from 2 on the probe's workers. What LIMIT tells of
+local ports is how many there are; how many were in use follows from the connections.
+
 A *run key* names a run of this probe run whoever meets it: the session that began it in the
 upper 32 bits, its number within that session (from 0) in the lower 32. FOREIGN names a run by
 its key and an identity by -2 minus its index, so that no two of them are the same number. It
@@ -60,6 +65,9 @@ An ACTION is what a gate of a race let go; its stamp is that of the write, and o
 HTTP that of its answer (0 for `attempt` where there was none). What TRIAL says of a trial is
 what the search was told, in order; checks judge by ACTION and DONE, and take from TRIAL only
 why it was tried. Where its offset could not be measured, b is the one that was aimed at.
+
+A LEVEL of a capacity stage is begun at a rate, and over with how many clients were there on
+average while it was measured, by a gauge. The trial is its number in the order of playing.
 
 From the trial that a VARIANT names to that of the next, a smaller race is played. Its text has
 `without`, the places of what was taken away (`probe.model.shrinking`), and `words` on the last
@@ -110,6 +118,8 @@ class Kind(IntEnum):
     RELEASE = 15
     JITTER = 16
     VARIANT = 17
+    MEMORY = 18
+    LEVEL = 19
     INTENDED = 20
     DIAL = 21
     RESOLVED = 22
@@ -136,6 +146,14 @@ class Kind(IntEnum):
     TRAFFIC = 44
     CREDENTIAL = 50
     ACTION = 45
+
+
+class Memory(IntEnum):
+    """What a MEMORY row is of (MEMORY.flag)."""
+
+    MACHINE = 0  # a: permille that is still available; b: bytes
+    GROUP = 1  # the same of the control group (container) that the process is in
+    SWAPPED = 2  # a: the process' major faults since the row before; b: its bytes in swap
 
 
 class Phase(IntEnum):

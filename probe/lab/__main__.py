@@ -13,11 +13,13 @@ import errno
 import json
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from probe.lab.boot import BootPlan, parse_boot
+from probe.lab.capacity import Capacity, parse_capacity, parse_queue, parse_works
 from probe.lab.defects import DefectError, Defects
 from probe.lab.durations import parse_duration
 from probe.lab.ledger import Ledger
@@ -54,15 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list_defects:
         sys.stdout.write(json.dumps(table_json(), indent=2) + "\n")
         return 0
+    capacity = _capacity(options)
     secret = _secret()
     try:
         ledger = Ledger(options.ledger, options.life)
     except OSError as error:
         _fail(f"--ledger {options.ledger}: {error.strerror}; name a file that can be written")
-    return _live(options, secret, defects, ledger)
+    return _live(options, secret, defects, ledger, capacity)
 
 
-def _live(options: argparse.Namespace, secret: str, defects: Defects, ledger: Ledger) -> int:
+def _live(
+    options: argparse.Namespace,
+    secret: str,
+    defects: Defects,
+    ledger: Ledger,
+    capacity: Capacity | None,
+) -> int:
     """Load what takes long, then start the clock of the boot, then serve."""
     from probe.lab.server import live, raise_descriptor_limit  # noqa: PLC0415 -- see above
     from probe.lab.state import Settings, State  # noqa: PLC0415
@@ -71,14 +80,19 @@ def _live(options: argparse.Namespace, secret: str, defects: Defects, ledger: Le
     keys = Keys(secret)
     context = _tls(options, secret)
     raise_descriptor_limit()
-    up_ns = ledger.phase("up", pid=os.getpid(), seed=options.seed, defects=defects.as_json())
-    settings = Settings(options.pace, options.limit, options.idle)
+    able = {} if capacity is None else {"capacity": capacity.as_json()}
+    up_ns = ledger.phase(
+        "up", pid=os.getpid(), seed=options.seed, defects=defects.as_json(), **able
+    )
+    draws = f"{options.seed}.{options.life}.capacity"
+    settings = Settings(options.pace, options.limit, options.idle, capacity, draws)
     state = State(keys, ledger, defects, settings, up_ns)
     announce = {
         "pid": os.getpid(),
         "life": options.life,
         "defects": defects.as_json(),
         "tls": context is not None,
+        **able,
     }
     plan: BootPlan = options.boot
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -142,6 +156,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DURATION",
         help="close with 1001 after so long without a frame from the client (never)",
     )
+    parser.add_argument(
+        "--capacity",
+        type=partial(_value, parse_capacity),
+        metavar="SERVERS/SERVICE",
+        help="a true capacity: 4/20ms are 4 servers of exponential service times, one queue (none)",
+    )
+    parser.add_argument(
+        "--capacity-of",
+        type=partial(_value, parse_works),
+        metavar="WORK,...",
+        help="what has to pass it: connects, runs, messages (connects)",
+    )
+    parser.add_argument(
+        "--capacity-queue",
+        type=partial(_value, parse_queue),
+        metavar="PLACES/WAIT",
+        help="how many may wait for it, and how long (1000/10s)",
+    )
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="append what is done, NDJSON")
     parser.add_argument("--tls", type=Path, metavar="CA_OUT.pem", help="serve TLS; write the CA")
     parser.add_argument(
@@ -155,6 +187,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list-defects", action="store_true", help="print them as JSON and exit")
     return parser
+
+
+def _capacity(options: argparse.Namespace) -> Capacity | None:
+    """The capacity that is asked for, None for none."""
+    if options.capacity is None:
+        if options.capacity_of or options.capacity_queue:
+            _fail("--capacity-of and --capacity-queue are of --capacity; give that too")
+        return None
+    capacity = Capacity(*options.capacity)
+    if options.capacity_of is not None:
+        capacity = replace(capacity, works=options.capacity_of)
+    if options.capacity_queue is not None:
+        waiting_max, deadline_ns = options.capacity_queue
+        capacity = replace(capacity, waiting_max=waiting_max, deadline_ns=deadline_ns)
+    return capacity
 
 
 def _fail(message: str, code: int = EXIT_OPTIONS) -> NoReturn:

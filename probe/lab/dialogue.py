@@ -2,14 +2,17 @@
 
 Each message costs one token of the user's budget, whatever it says; over the budget it is
 not processed and the client is told when to try again. Every answer goes through the
-outbound queue, so a pong comes behind all that was queued before its ping was read.
+outbound queue, so a pong comes behind all that was queued before its ping was read. Where
+messages have to pass the lab's capacity, one may be answered before another that came first.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from probe.lab.capacity import STOPPING
 from probe.lab.messages import (
     MessageError,
     known_ids,
@@ -23,6 +26,7 @@ from probe.lab.messages import (
 if TYPE_CHECKING:
     from aiohttp import WSMessage
 
+    from probe.lab.capacity import Work
     from probe.lab.hub import Hub, Member
     from probe.lab.messages import Event
     from probe.lab.state import State
@@ -53,13 +57,29 @@ class Dialogue:
         if wait_ns:
             return self._limit(request, wait_ns)
         self._tenure.note_message()
+        work: Work = "runs" if request.get("type") == "start_agent" else "messages"
+        if not self._state.station.takes(work):
+            return self._answer_now(request, problem)
+        return self._state.station.enter(
+            work,
+            partial(self._answer_now, request, problem),
+            partial(self._refuse, request),
+            **self._ids,
+            **known_ids(request, "id", "run_id"),
+        )
+
+    def _answer_now(self, request: dict[str, Any], problem: MessageError | None) -> None:
         try:
             if problem is not None:
                 raise problem
-            self._serve(request)
+            if self._member.connection_id in self._hub.members:  # it may have had to wait
+                self._serve(request)
         except MessageError as error:
             self._say("error", {"code": error.code, **known_ids(request, "run_id")})
-        return None
+
+    def _refuse(self, request: dict[str, Any], code: str) -> None:
+        if code != STOPPING:  # then there is a Close to tell that
+            self._say("error", {"code": code, **known_ids(request, "id", "run_id")})
 
     def _serve(self, request: dict[str, Any]) -> None:
         match request["type"]:

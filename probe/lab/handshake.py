@@ -20,6 +20,7 @@ from aiohttp import web
 
 from probe.lab.admission import admit_at_door
 from probe.lab.breaker import OpenError
+from probe.lab.capacity import OverloadError
 from probe.lab.claims import Claims, TokenError
 from probe.lab.hits import Hits
 from probe.lab.offers import SUPPORTED, OfferError, answers, negotiate
@@ -92,6 +93,8 @@ async def _answer(state: State, request: web.Request) -> web.StreamResponse:
         if trial:
             await _keep_waiting(state, request, state.breaker.weigh())
             _check_open(state)
+        if not _tells_later(request):
+            await _validated(state, request)
         who = _authenticate(state, request, choice, hits)
         if isinstance(who, Claims):
             return await _serve_one_of(state, request, choice, who, hits)
@@ -159,6 +162,20 @@ async def _keep_waiting(state: State, request: web.Request, pause: Awaitable[Non
         raise
 
 
+async def _validated(state: State, request: web.Request) -> None:
+    """Wait until the validation is over, where the lab can do only so many at a time."""
+    try:
+        await state.station.serve("connects", endpoint=request.path)
+    except OverloadError as error:
+        raise HandshakeError(503, error.code, {"Retry-After": "1"}) from None
+    _check_open(state)
+
+
+def _tells_later(request: web.Request) -> bool:
+    """Whether the first message is to bring the token."""
+    return request.query.get("auth") == "message"
+
+
 def _check_open(state: State) -> None:
     if state.stopping or not state.ready:
         word = "stopping" if state.stopping else "starting"
@@ -188,7 +205,7 @@ def _authenticate(state: State, request: web.Request, choice: Choice, hits: Hits
     shown = {token for token in (choice.token, *bearers) if token is not None}
     if len(shown) > 1:
         raise HandshakeError(400, "ambiguous_token")
-    if request.query.get("auth") == "message":
+    if _tells_later(request):
         return None
     token = next(iter(shown), None)
     if token is None:

@@ -29,6 +29,7 @@ Phase = Literal["up", "listening", "healthy", "ready", "stopping", "stopped"]
 Outcome = Literal["accepted", "closed_1003", "closed_1011", "hung", "dropped", "rejected", "left"]
 Party = Literal["client", "server", "lost"]
 Told = Literal["announced", "silent", "never"]
+Service = Literal["served", "late", "full", "left"]
 
 EXIT_LEDGER: Final = 4
 
@@ -87,6 +88,13 @@ class Ledger:
         "never" means that the connection ended before there was room again.
         """
         self._write("overflow", told, {"told": told, "dropped": dropped, **more})
+
+    def service(self, outcome: Service, **fields: object) -> None:
+        """One that had to pass the lab's capacity was served, or refused, or the lab stops.
+
+        `late_ns` is how much later than planned it was told.
+        """
+        self._write("service", outcome, {"outcome": outcome, **fields})
 
     def revocation(self, kind: Literal["token", "user"], user_id: str) -> None:
         """A token of that user was revoked, or all of them."""

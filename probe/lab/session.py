@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from probe.lab.admission import admit
+from probe.lab.capacity import OverloadError
 from probe.lab.claims import Claims, TokenError
 from probe.lab.dialogue import Dialogue
 from probe.lab.early import drop_early, is_one_too_many
@@ -141,6 +142,11 @@ class Session:
             return None
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             await self._ended(message)
+            return None
+        try:
+            await self._state.station.serve("connects", connection_id=self.connection_id)
+        except OverloadError as error:
+            await self._close(1013, error.code)  # try again later: IANA's registry
             return None
         self._accepted_ns = time.perf_counter_ns()
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from probe.lab.breaker import Breaker
+from probe.lab.capacity import Station
 from probe.lab.hub import Hubs
 from probe.lab.limits import Limit
 from probe.lab.pacing import Pacer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from probe.lab.capacity import Capacity
     from probe.lab.defects import Defects
     from probe.lab.ledger import Ledger
     from probe.lab.tokens import Keys
@@ -32,11 +34,16 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What can be set for a life; `idle_ns` None keeps an idle connection for ever."""
+    """What can be set for a life; `idle_ns` None keeps an idle connection for ever.
+
+    `capacity` None: no more than the process can do; its service times are drawn by `draws`.
+    """
 
     pace_ns: int = 1_000_000
     limit: Limit = field(default_factory=Limit)
     idle_ns: int | None = None
+    capacity: Capacity | None = None
+    draws: str = ""
 
 
 @dataclass(slots=True)
@@ -57,6 +64,7 @@ class State:
     firsts: Firsts = field(default_factory=Firsts)
     breaker: Breaker = field(init=False)
     places: Places = field(init=False)
+    station: Station = field(init=False)
     hubs: Hubs = field(init=False)
     runs: Runs = field(init=False)
 
@@ -64,6 +72,7 @@ class State:
         self.revocations = Revocations(self.ledger)
         self.breaker = Breaker(self.ledger, self.defects)
         self.places = Places(self.defects)
+        self.station = Station(self.ledger, self.settings.capacity, self.settings.draws)
         self.hubs = Hubs(self.settings.limit)
         pacer = Pacer(self.settings.pace_ns)
         self.runs = Runs(self.ledger, self.defects, self.hubs, pacer, self.firsts)
@@ -83,3 +92,4 @@ class State:
         self.stopping = True
         self.ledger.phase("stopping")
         self.runs.stop()
+        self.station.stop()

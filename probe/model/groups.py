@@ -16,7 +16,7 @@ from probe.model.matrix import once, populations
 from probe.model.race import CALIBRATION
 from probe.model.reading import known
 from probe.model.releases import calibrators, identities_of_one
-from probe.model.scenario import Population, Shape
+from probe.model.scenario import Population
 from probe.model.script import (
     Await,
     Connect,
@@ -32,17 +32,20 @@ from probe.model.script import (
     Token,
     steps_of,
 )
+from probe.model.shape import Shape
 from probe.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from probe.model.capacity import Capacity
     from probe.model.dialect import Dialect, RunRule
     from probe.model.race import Race
     from probe.model.scenario import Expect, Scenario, Stage
     from probe.model.script import Step
     from probe.model.target import Target
 
+CLIMBERS: Final = "clients"  # the population of a capacity stage
 TRIES: Final = 3
 """Connections per endpoint in a preflight, and per presentation and endpoint in a matrix."""
 
@@ -66,6 +69,8 @@ def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
             groups += [Group(name, *each) for each in populations(name, stage, dialect)]
         elif stage.race is not None:
             groups += [Group(name, *each) for each in _actors(stage.race)]
+        elif stage.capacity is not None:
+            groups.append(Group(name, CLIMBERS, _climbers(stage.capacity)))
         else:
             groups += [Group(name, each, part) for each, part in stage.populations.items()]
     return tuple(groups)
@@ -91,6 +96,18 @@ def _actors(race: Race) -> Iterator[tuple[str, Population]]:
         yield CALIBRATION, pair.model_copy(update={"endpoints": swept.endpoints})
 
 
+def _climbers(capacity: Capacity) -> Population:
+    """Who comes to every level; how many and when is found out level by level."""
+    population = Population(
+        shape=Shape(clients=1),
+        script=capacity.script,
+        endpoints=capacity.endpoints,
+        present=capacity.present,
+        users=capacity.users,
+    )
+    return population.model_copy(update={"finally_": capacity.finally_})
+
+
 def check_fit(
     scenario: Scenario, target: Target, dialect: Dialect, groups: tuple[Group, ...]
 ) -> None:
@@ -98,8 +115,8 @@ def check_fit(
     problems: list[Problem] = []
     for group in groups:
         stage = scenario.stages[group.stage]
-        inner = "populations" if stage.race is None else "race.actors"
-        where = f"stages.{group.stage}.{inner}.{group.name}"
+        inner = f"populations.{group.name}" if stage.race is None else f"race.actors.{group.name}"
+        where = f"stages.{group.stage}.{'capacity' if stage.capacity is not None else inner}"
         problems += _population(group.population, where, target, dialect)
     problems += misplaced_gates(scenario)
     for name, stage in scenario.stages.items():
@@ -130,7 +147,7 @@ def _with_what_fits(scenario: Scenario, problems: list[Problem]) -> list[Problem
 def _outlived(name: str, stage: Stage, target: Target) -> Iterator[Problem]:
     """Tokens are minted when a trial begins: the last client to come needs a good one, too."""
     shapes = [population.shape for population in stage.populations.values()]
-    span_ns = max((shape.after + shape.span_ns for shape in shapes), default=0)
+    span_ns = max((shape.after + shape.curve().span_ns for shape in shapes), default=0)
     if isinstance(target.auth, MintAuth) and target.auth.lifetime <= span_ns:
         message = (
             f"tokens live for {format_duration(target.auth.lifetime)}, and the stage {name!r} lets "
@@ -204,6 +221,7 @@ def _population(
         yield from known(f"{where}.endpoints", "endpoint", name, target.endpoints)
     yield from known(f"{where}.present", "presentation", population.present, dialect.present)
     yield from _has_token(f"{where}.present", population.present, target, dialect)
+    yield from _arrives(population, where, dialect)
     script = steps_of(population.script, runs=dialect.run is not None)
     if isinstance(script, str):
         message = "a Python script belongs into a Python scenario, as the function itself"
@@ -213,6 +231,16 @@ def _population(
             yield from _step(step, f"{where}.script.{number}", target, dialect)
     for number, step in enumerate(population.finally_):
         yield from _step(step, f"{where}.finally.{number}", target, dialect)
+
+
+def _arrives(population: Population, where: str, dialect: Dialect) -> Iterator[Problem]:
+    if population.shape.unread:
+        message = "what was recorded has not been read"
+        yield Problem("scenario", f"{where}.shape.replay.file", message, hint="give its `text`")
+    if population.shape.herd is not None and not dialect.retry:
+        message = f"a herd climbs the retry ladder, and {dialect.title!r} has none"
+        hint = 'give it retry = ["100ms", "200ms", …], or write clients in place of herd'
+        yield Problem("dialect", "retry", message, hint=hint)
 
 
 def _step(step: Step, where: str, target: Target, dialect: Dialect) -> Iterator[Problem]:

@@ -2,8 +2,9 @@
 
 A pure function of its inputs: the same seed gives the same bytes (tokens and WebSocket
 keys are drawn elsewhere and are no part of it). One row is one client; its number is its
-session number in the history. `shard(i, n)` is a strided slice, so that processes need
-nobody to hand out work. The safety ceilings are checked here, on what was planned.
+session number in the history. So processes need nobody to hand out work: each makes the plan
+and takes its shard. The clients of a capacity stage are made level by level, as purely. The
+safety ceilings are checked here, on what was planned.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from probe.errors import ConfigError, Problem
 from probe.model.arrivals import closed_clients, open_arrivals
 from probe.model.auth import Auth, EnvAuth, NoAuth
+from probe.model.capacity import LEVEL_MAX, LEVELS_MAX
 from probe.model.groups import Group, check_fit, groups_of
 from probe.model.releases import race_clients
 from probe.model.target import is_loopback
@@ -26,6 +28,8 @@ from probe.units import canonical_rate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from probe.model.capacity import Capacity
+    from probe.model.curve import Curve
     from probe.model.dialect import Dialect
     from probe.model.race import Race
     from probe.model.scenario import Population, Scenario, Stage
@@ -49,6 +53,21 @@ CLIENT: Final = np.dtype(
 )
 SECOND_NS: Final = 1_000_000_000
 CLIENTS_MAX: Final = 5_000_000
+FIRST_CLIMBER: Final = 1 << 30  # session; those of a plan are below, and run keys need 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Climbers:
+    """What the clients of a capacity stage have in common, whatever level they belong to.
+
+    `place` of the stage in the scenario, `population` and `endpoints` by their indices; `shared`:
+    how many identities all clients of the run share, None for one each.
+    """
+
+    place: int
+    population: int
+    endpoints: tuple[int, ...]
+    shared: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,24 @@ class StagePlan:
     clients: NDArray[np.void]
     trials: int
     span_ns: int
+    climbers: Climbers | None = None
+
+    def level(self, rate_per_s: float, number: int, seed: int) -> NDArray[np.void]:
+        """The clients of one level of a capacity stage, by the seed of the plan."""
+        climbers, capacity = self.climbers, self.stage.capacity
+        assert climbers is not None
+        assert capacity is not None
+        offsets = capacity.arrivals(rate_per_s, (seed, climbers.place, number))
+        clients = np.zeros(len(offsets), dtype=CLIENT)
+        order = np.arange(len(offsets))
+        first = FIRST_CLIMBER + climbers.place * LEVELS_MAX * LEVEL_MAX + number * LEVEL_MAX
+        clients["session"] = first + order
+        clients["trial"], clients["population"] = number, climbers.population
+        clients["offset_ns"], clients["stop_ns"] = offsets, -1
+        clients["endpoint"] = np.resize(climbers.endpoints, len(offsets))
+        users = order % capacity.users if capacity.users is not None else first + order
+        clients["identity"] = users % climbers.shared if climbers.shared else users
+        return clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +110,10 @@ class Plan:
 
     def to_bytes(self) -> bytes:
         """The plan as bytes; equal seeds and files give equal bytes."""
-        return b"".join(stage.clients.tobytes() for stage in self.stages)
+        return b"".join(
+            stage.clients.tobytes() if stage.climbers is None else repr(stage.climbers).encode()
+            for stage in self.stages
+        )
 
     @property
     def digest(self) -> str:
@@ -84,14 +124,6 @@ class Plan:
     def clients(self) -> int:
         """How many clients it has in all."""
         return sum(len(stage.clients) for stage in self.stages)
-
-    def shard(self, index: int, count: int) -> Plan:
-        """Every count-th client from index on; all shards together are the plan."""
-        stages = tuple(
-            StagePlan(s.name, s.stage, s.clients[index::count], s.trials, s.span_ns)
-            for s in self.stages
-        )
-        return Plan(self.seed, stages, self.groups, self.identities)
 
 
 def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -> Plan:
@@ -109,15 +141,22 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
             number += len(mine)
             stages.append(StagePlan(name, stage, clients, stage.race.releases, 0))
             continue
+        if stage.capacity is not None:
+            # Its levels are found out while it runs.
+            climbers = Climbers(place, number, _chosen(stage.capacity, target), shared)
+            stages.append(StagePlan(name, stage, np.zeros(0, CLIENT), 0, 0, climbers))
+            number += 1
+            continue
         parts: list[NDArray[np.void]] = []
         # Before anything is made: a slip of the pen may ask for more than memory holds.
-        _bounded(name, session + stage.trials * sum(g.population.shape.expected for g in mine))
+        curves = [g.population.shape.curve() for g in mine]
+        _bounded(name, session + stage.trials * sum(curve.expected for curve in curves))
         for trial in range(stage.trials):
-            for k, group in enumerate(mine):
+            for k, (group, curve) in enumerate(zip(mine, curves, strict=True)):
                 rng = np.random.Generator(
                     np.random.PCG64(np.random.SeedSequence([seed, place, trial, k]))
                 )
-                part = _clients(group.population, stage, target, rng)
+                part = _clients(group.population, curve, stage, target, rng)
                 part["trial"], part["population"] = trial, number + k
                 parts.append(part)
         clients = np.concatenate(parts)
@@ -130,7 +169,8 @@ def make_plan(scenario: Scenario, target: Target, dialect: Dialect, seed: int) -
         session += len(clients)
         identity = session
         number += len(mine)
-        span = max(g.population.shape.after + g.population.shape.span_ns for g in mine)
+        ends = zip(mine, curves, strict=True)
+        span = max(g.population.shape.after + curve.span_ns for g, curve in ends)
         stages.append(StagePlan(name, stage, clients, stage.trials, span))
     return Plan(seed, tuple(stages), groups, min(shared or session, session))
 
@@ -179,18 +219,25 @@ def _shared(auth: Auth) -> int | None:
             return auth.identities
 
 
+def _chosen(population: Population | Capacity, target: Target) -> tuple[int, ...]:
+    """Its endpoints by their indices; all of the target's where it names none."""
+    names = list(target.endpoints)
+    return tuple(names.index(name) for name in population.endpoints) or tuple(range(len(names)))
+
+
 def _clients(
-    population: Population, stage: Stage, target: Target, rng: np.random.Generator
+    population: Population, curve: Curve, stage: Stage, target: Target, rng: np.random.Generator
 ) -> NDArray[np.void]:
     shape = population.shape
-    names = list(target.endpoints)
-    chosen = [names.index(name) for name in population.endpoints] or list(range(len(names)))
-    if shape.open:
-        starts = open_arrivals(shape.points(), even=shape.arrivals == "even", rng=rng)
+    chosen = _chosen(population, target)
+    if curve.open:
+        starts = open_arrivals(curve.points, even=curve.even is True, rng=rng, first=curve.first)
+        if len(curve.instants):
+            starts = np.sort(np.concatenate([starts, curve.instants]))
         stops = np.full(len(starts), -1, dtype=np.int64)
     else:
-        starts, stops = closed_clients(shape.points())
-        if shape.once:
+        starts, stops = closed_clients(curve.points)
+        if not curve.loops:
             stops[:] = -1
     copies = len(chosen) if stage.activity != "load" else 1  # every endpoint gets its own
     clients = np.zeros(len(starts) * copies, dtype=CLIENT)
@@ -205,10 +252,11 @@ def _clients(
 class Peak:
     """What a plan asks of the target at most.
 
-    `rate` is arrivals per second: the highest point of the rate curves together, and closed
-    clients that start within one second. `clients` counts those alive at a time; an open
-    client counts for one second, a closed one until the curve ends it (one that plays once:
-    for good), and the engine holds the ceiling whatever becomes of them.
+    `rate` is arrivals per second: the highest point of the rate curves together, and whoever
+    comes within one second beside them, which is closed clients and arrivals at fixed instants
+    (of a shape that has both, the drawn ones count twice). `clients` counts those alive at a
+    time; an open client counts for one second, a closed one until the curve ends it (one that
+    plays once: for good), and the engine holds the ceiling whatever becomes of them.
     """
 
     rate: float
@@ -220,11 +268,13 @@ def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
     if stage.stage.race is not None:
         together = stage.stage.race.sessions
         return Peak(float(together), together)
-    shapes = [g.population.shape for g in groups if g.stage == stage.name]
-    opened = sum(max(value for _, value in shape.points()) for shape in shapes if shape.open)
-    closed = [
-        k for k, g in enumerate(groups) if g.stage == stage.name and not g.population.shape.open
-    ]
+    if stage.stage.capacity is not None:
+        most = stage.stage.capacity.most
+        return Peak(most, round(most))
+    curves = {k: g.population.shape.curve() for k, g in enumerate(groups) if g.stage == stage.name}
+    opened = sum(curve.top for curve in curves.values() if curve.open)
+    closed = [k for k, curve in curves.items() if not curve.open]
+    single = [k for k, curve in curves.items() if not curve.open or len(curve.instants)]
     rate, clients = 0.0, 0
     bounds = np.searchsorted(stage.clients["trial"], np.arange(stage.trials + 1))
     for low, high in pairwise(bounds.tolist()):
@@ -236,7 +286,7 @@ def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
         ends = np.sort(np.where(stops >= 0, stops + 1, unstopped))
         alive = np.arange(1, len(rows) + 1) - np.searchsorted(ends, starts, side="right")
         clients = max(clients, int(alive.max(initial=0)))
-        at = starts[stays]
+        at = starts[np.isin(rows["population"], single)]
         densest = np.searchsorted(at, at + SECOND_NS, side="left") - np.arange(len(at))
         rate = max(rate, float(densest.max(initial=0)) + opened)
     return Peak(rate, clients)
@@ -257,6 +307,8 @@ def ceilings(plan: Plan, target: Target) -> None:
             )
         )
     for stage in plan.stages:
+        if stage.climbers is not None:
+            continue  # it climbs no higher than it may, and stops where a client is refused
         top = peak(stage, plan.groups)
         if safety.clients_max is not None and top.clients > safety.clients_max:
             problems.append(_over(stage, "clients_max", top.clients, safety.clients_max))

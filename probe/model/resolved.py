@@ -65,7 +65,7 @@ class Resolved:
 
 
 def target_facts(name: str, target: Target) -> dict[str, Any]:
-    """Name, title, kind, embedded, endpoints, services, restart.by, safety, auth.source."""
+    """Name, title, kind, embedded, addresses, restart.by, safety, auth.source, tls, sources."""
     return {
         "name": name,
         "title": target.title,
@@ -77,6 +77,7 @@ def target_facts(name: str, target: Target) -> dict[str, Any]:
         "safety": target.safety.model_dump(mode="json", exclude_none=True),
         "auth": {"source": target.auth.source},
         "tls": target.tls.model_dump(mode="json", exclude_none=True),
+        "sources": list(target.network.sources),
     }
 
 

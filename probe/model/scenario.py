@@ -10,84 +10,24 @@ target.
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from probe.model.base import Duration, Fraction, Name, Quantile, Rate, Strict
+from probe.model.capacity import Capacity
 from probe.model.race import Race
 from probe.model.script import Script, Step
+from probe.model.shape import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MS = 1_000_000
 S = 1_000 * MS
 
 Phase = Literal["lag", "resolve", "tcp", "tls", "upgrade", "ready", "connect", "first_event"]
 """`connect` is the headline: ready minus the intended start."""
-
-
-class Shape(Strict):
-    """Load over time as a piecewise-linear curve.
-
-    Open load gives arrivals per second (`rate`, or `rate_curve` for ramp, spike, stairs),
-    closed load a number of clients (`clients`, or `clients_curve`).
-    """
-
-    rate: Rate | None = None
-    rate_curve: tuple[tuple[Duration, Rate], ...] = ()
-    """Points (time, rate); linear in between, a step where two points share a time."""
-    clients: int | None = Field(default=None, ge=1)
-    clients_curve: tuple[tuple[Duration, Annotated[int, Field(ge=0)]], ...] = ()
-    lasts: Duration | None = None
-    """How long a constant shape lasts; a curve lasts until its last point."""
-    after: Duration = 0
-    """When the shape begins, since the stage's start or the restart."""
-    arrivals: Literal["poisson", "even"] = "poisson"
-    """How open arrivals are spaced; the same seed gives the same instants."""
-    once: bool = True
-    """Closed load: each client plays its script once; false: again and again until the end."""
-
-    @model_validator(mode="after")
-    def _is_one_shape(self) -> Shape:
-        given = [self.rate, self.rate_curve or None, self.clients, self.clients_curve or None]
-        if sum(part is not None for part in given) != 1:
-            raise ValueError("a shape is one of: rate, rate_curve, clients, clients_curve")
-        if (self.rate_curve or self.clients_curve) and self.lasts is not None:
-            raise ValueError("a curve lasts until its last point: drop `lasts`")
-        if (self.rate is not None or not self.once) and not self.span_ns:
-            raise ValueError("`lasts` is missing: how long does this load last?")
-        times = [point[0] for point in self.rate_curve or self.clients_curve]
-        if times and (len(times) < 2 or times[0] != 0 or times != sorted(times)):  # noqa: PLR2004 -- a line has two ends
-            raise ValueError("a curve has at least two points, starts at 0 and goes forward")
-        if self.expected <= 0:
-            raise ValueError("this shape brings no clients")
-        return self
-
-    @property
-    def open(self) -> bool:
-        """Whether arrivals do not wait for earlier clients to finish."""
-        return self.rate is not None or bool(self.rate_curve)
-
-    @property
-    def span_ns(self) -> int:
-        """How long the shape lasts from its own beginning; 0 for clients that come at once."""
-        curve = self.rate_curve or self.clients_curve
-        return curve[-1][0] if curve else self.lasts or 0
-
-    def points(self) -> list[tuple[int, float]]:
-        """The curve as (ns, arrivals per second or clients)."""
-        if self.rate_curve or self.clients_curve:
-            return [(time, float(value)) for time, value in self.rate_curve or self.clients_curve]
-        value = float(self.rate if self.rate is not None else self.clients or 0)
-        return [(0, value), (self.span_ns, value)]
-
-    @property
-    def expected(self) -> float:
-        """How many clients it brings; of open Poisson load the mean."""
-        points = self.points()
-        if not self.open:
-            return max(level for _, level in points)
-        return sum((t1 - t0) / S * (a + b) / 2 for (t0, a), (t1, b) in pairwise(points))
 
 
 class Population(Strict):
@@ -109,6 +49,18 @@ class Population(Strict):
     """Whether a failed connect is tried again on the dialect's retry ladder."""
     jitter: Fraction = 0.0
     """How much each pause of the ladder is spread, evenly: 50% is from half to one and a half."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _herds_climb(cls, data: Any) -> Any:
+        """A herd is on the retry ladder by what it is."""
+        shape = data.get("shape") if isinstance(data, dict) else None
+        herd = shape.get("herd") if isinstance(shape, dict) else getattr(shape, "herd", None)
+        if herd is None:
+            return data
+        if data.get("retry", True) is not True:
+            raise ValueError("a herd climbs the retry ladder: drop `retry`, or write clients")
+        return {**data, "retry": True}
 
     @model_validator(mode="after")
     def _does_something(self) -> Population:
@@ -201,6 +153,8 @@ class Expect(Strict):
     """Every handshake of the negotiation matrix gets an answer that is right (`table`)."""
     authentication: bool = False
     """No bad token of the authentication matrix gets in, and every good one does (`table`)."""
+    capacity: Rate | None = None
+    """The service stays within its limits at least up to this rate."""
     race: bool = False
     """No trial of the race goes wrong."""
     undisturbed: Duration | None = None
@@ -235,7 +189,7 @@ class Settle(Strict):
 class Stage(Strict):
     """One activity."""
 
-    activity: Literal["preflight", "matrix", "race", "load"] = "load"
+    activity: Literal["preflight", "matrix", "race", "load", "capacity"] = "load"
     table: Literal["presentations", "negotiation", "authentication"] = "presentations"
     """Of a matrix: what is gone through."""
     cases: tuple[Name, ...] = ()
@@ -244,6 +198,7 @@ class Stage(Strict):
     """Of a matrix of tokens or presentations: only these presentations; none given: all that
     are not optional."""
     race: Race | None = None
+    capacity: Capacity | None = None
     anchor: Literal["start", "restart"] = "start"
     trials: int = Field(default=1, ge=1, le=10_000)
     """Repeats; for anchor `restart` the number of restarts."""
@@ -270,6 +225,10 @@ class Stage(Strict):
             raise ValueError(f'`race` goes with activity = "race"; found "{self.activity}"')
         if self.activity == "race" and self.race is None:
             raise ValueError('activity = "race" needs a table `race`: who races, and when')
+        if (self.activity == "capacity") != (self.capacity is not None):
+            raise ValueError('a table `capacity` and activity = "capacity" go together')
+        if self.expect.capacity is not None and self.capacity is None:
+            raise ValueError('expect.capacity goes with activity = "capacity"')
         if self.activity == "load" and not self.populations:
             raise ValueError("a load stage needs at least one population")
         if self.activity != "load" and (self.populations or self.anchor != "start"):
@@ -306,6 +265,15 @@ class Scenario(Strict):
     stages: dict[Name, Stage] = Field(min_length=1)
     keep_messages: int = Field(default=200, ge=0)
     """How many messages of the run are kept whole (redacted) as evidence."""
+    beyond: Literal["warn", "refuse"] = "warn"
+    """What becomes of a plan beyond what `probe calibrate` found this machine to measure."""
+
+    def said(self) -> Iterator[tuple[str, str]]:
+        """(place, what it was understood as) of every shape in words of another tool."""
+        for name, stage in self.stages.items():
+            for each, population in stage.populations.items():
+                if words := population.shape.said():
+                    yield f"stages.{name}.populations.{each}.shape", words
 
     def with_trials(self, trials: int) -> Scenario:
         """The same with another number of restarts; for more of them, more time in proportion."""

@@ -119,6 +119,9 @@ class Network(Strict):
     """Extra headers of every WebSocket request."""
     deflate: bool = False
     """Offer permessage-deflate."""
+    sources: tuple[str, ...] = ()
+    """Addresses of this machine to connect from, in turn; unset: the system's choice. One
+    address has ports for some 28,000 connections to one target."""
 
     @field_validator("headers")
     @classmethod
@@ -129,6 +132,16 @@ class Network(Strict):
             except ValueError as error:
                 raise ValueError(f"header {position} {error}: one header is one line") from None
         return headers
+
+    @field_validator("sources")
+    @classmethod
+    def _addresses(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for address in sources:
+            try:
+                ip_address(address)
+            except ValueError:
+                raise ValueError(f"{address!r} is no IP address") from None
+        return sources
 
     @field_validator("connect_to")
     @classmethod
@@ -159,6 +172,10 @@ class Lab(Strict):
     """Messages per second and burst of one user, such as `200/400`; unset: the lab's own."""
     idle: Duration | None = None
     """Close a connection on which the client sent nothing for that long; unset: never."""
+    capacity: Annotated[str, Field(pattern=r"^[1-9]\d*/\d+(us|ms|s)$")] | None = None
+    """Servers and their mean service time, such as `4/20ms`, in one queue; unset: none."""
+    capacity_of: tuple[Literal["connects", "runs", "messages"], ...] = ("connects",)
+    """What has to pass it."""
 
 
 class Target(Strict):

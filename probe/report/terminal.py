@@ -78,6 +78,8 @@ def screen(judgement: Judgement, console: Console, folder: Path | None = None) -
     rest.blank()
     fit = judgement.fitness.fit
     rest.text(_fitness(judgement), lines_max=2, style="" if fit else "magenta")
+    if told := judgement.fitness.figures.get("calibration"):
+        rest.text(f"calibration: {told}", lines_max=2, style="dim")
     if folder is not None:
         rest.text(f"{folder}/  (report.md, verdict.json)", lines_max=3, style="dim")
     page.blank()

@@ -15,6 +15,12 @@ the number of samples it would take, never a guess.
                 (`window_search` chooses offsets, `window_fit` says what was seen)
     trials      few trials against few: exposure, confirmation, jitter
     shrink      a race made smaller: which removals still show the anomaly
+    levels      one level of load from its repeats: within the limits, beyond, or open
+    knee        at which rate a service leaves them: which level is next, and what is known
+    usl         how a service scales (Universal Scalability Law)
+    queueing    what theory says of a service (M/M/c), and Little's law
+    spike       after a spike: the way back, or none
+    fit         limits of a generator that is fit to measure
 
 Intervals that are shown are two-sided 95 %; the bounds of gates are one-sided 95 %.
 """

@@ -333,8 +333,10 @@ class Connection(asyncio.Protocol):
         if outlet is not None:
             if flush:
                 outlet.transport.close()
+                # A peer that reads nothing is not waited for: the socket goes all the same.
+                self._wheel.add(now_ns() + self._limits.linger_ns, outlet.transport.abort)
             else:
                 outlet.transport.abort()
         if self._frames is not None:
-            self._frames.stopped = True
+            self._frames.stop()
             self.listener.ended(stamp, end)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
 from probe.history.records import Kind, Outcome, Phase
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DnsCache = dict[tuple[str, int], list[tuple[str, int]]]
 _NO_LIMITS = Limits()
+_BIND_ADDRESS_NO_PORT: Final = 24  # ip(7), since Linux 4.2
 _PROXY_FAULTS = frozenset((Outcome.RESOLVE_FAILED, Outcome.REFUSED, Outcome.UNREACHABLE))
 
 
@@ -128,11 +130,11 @@ async def _connect(
         # An address that swallows everything must not use up the time of the others.
         share = (deadline_ns - now_ns()) // (left + 1)
         opening.bound(min(share, limits.tcp_ns) if limits.tcp_ns else share)
-        if await _one(loop, connection, opening, addresses.pop(0)):
+        if await _one(loop, route, connection, opening, addresses.pop(0)):
             break
     else:
         opening.bound(limits.tcp_ns)
-        await loop.create_connection(lambda: connection, *addresses[0])
+        await _tcp(loop, route, connection, addresses[0])
     if connection.phase is Phase.PROXY and connection.end is None:
         opening.waiter = loop.create_future()
         await opening.waiter
@@ -158,15 +160,51 @@ async def _resolve(
     return addresses
 
 
+async def _tcp(
+    loop: asyncio.AbstractEventLoop,
+    route: Route,
+    connection: Connection,
+    address: tuple[str, int],
+) -> None:
+    if not route.sources:
+        await loop.create_connection(lambda: connection, *address)
+        return
+    turn = connection.session + connection.op
+    sock = _bound(route.sources[turn % len(route.sources)])
+    try:
+        await loop.sock_connect(sock, address)
+        await loop.create_connection(lambda: connection, sock=sock)  # it is the transport's now
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _bound(source: str) -> socket.socket:
+    """A socket that will connect from this address of ours."""
+    sock = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
+    try:
+        sock.setblocking(False)
+        if sys.platform == "linux":
+            # Its port is chosen when it connects, among those free towards that peer: chosen
+            # before, each takes milliseconds as soon as half of the range is in use.
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def _one(
     loop: asyncio.AbstractEventLoop,
+    route: Route,
     connection: Connection,
     opening: Opening,
     address: tuple[str, int],
 ) -> bool:
     """Try one of several addresses; false sends the caller to the next."""
     try:
-        await loop.create_connection(lambda: connection, *address)
+        await _tcp(loop, route, connection, address)
     except asyncio.CancelledError:
         if not _expired(opening):
             raise

@@ -117,6 +117,12 @@ class FrameReader:
         if not self.stopped and at < last + 2:
             self._hold(data[at:], 2 if at > last else _header_bytes(data[at + 1]))
 
+    def stop(self) -> None:
+        """Read no more, also of what came already."""
+        self.stopped = True
+        if self._reference is not None:
+            self._reference.close()
+
     def _hold(self, data: bytes, need: int) -> None:
         self._held = [data]
         self._have = len(data)

@@ -66,6 +66,10 @@ class Reference:
         self.within = protocol.current_size is not None
         return events
 
+    def close(self) -> None:
+        """Take no more. Its parser holds it, and is held by it: a circle for the collector."""
+        self._protocol.parser.close()
+
     def _take(self, frame: Frame, events: list[Event]) -> None:
         opcode = frame.opcode
         if opcode is Opcode.CLOSE:

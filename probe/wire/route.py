@@ -49,7 +49,8 @@ class Route:
 
     `connect_host` and `connect_port` are the proxy's when there is one, else the override
     of `connect_to`, else `host` and `port`; `connect_literal` says that no name must be
-    resolved. `resource` is the path with its query, as sent.
+    resolved. `resource` is the path with its query, as sent. `sources` are local addresses to
+    connect from, in turn; none: the system's choice.
     """
 
     url: str
@@ -65,6 +66,7 @@ class Route:
     server_name: str | None
     tls: ssl.SSLContext | None
     proxy: Proxy | None
+    sources: tuple[str, ...] = ()
 
 
 def make_route(
@@ -75,6 +77,7 @@ def make_route(
     server_name: str | None = None,
     tls: TlsOptions = TlsOptions(),
     proxy: Proxy | None = None,
+    sources: tuple[str, ...] = (),
 ) -> Route:
     """The route to a ws or wss URL.
 
@@ -106,6 +109,7 @@ def make_route(
         server_name=(server_name or name) if secure else None,
         tls=make_context(tls) if secure else None,
         proxy=proxy,
+        sources=sources,
     )
 
 

@@ -1,0 +1,114 @@
+"""After a spike: whether the service found its way back, and how many attempts that cost.
+
+A service that stays broken under a load which it bore before the spike is *metastable*: its
+own reaction (retries, queues full of requests nobody waits for any more) keeps it there
+(Bronson et al., HotOS 2021; Huang et al., OSDI 2022). Back means that of the intents of a
+stretch of time 0.9 times as many were met as before the spike, and of those after it too.
+An intent is what a user wanted once; each may cost several attempts.
+
+The rule: the offered load after the spike is that before it, which is the caller's to
+arrange. Stretches are long enough to hold some twenty intents; where the watch ended before
+the budget was over, the answer is "unknown", never "metastable".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Way = Literal["back", "metastable", "unknown"]
+
+SHARE_BACK: Final = 0.9
+BUDGET_NS_MIN: Final = 120_000_000_000
+BUDGET_SPIKES: Final = 5
+INTENTS_MIN: Final = 20  # of a stretch, and before the spike
+STRETCH_NS_MIN: Final = 1_000_000_000
+STEADY: Final = 3  # stretches in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The way back: after the end of the spike it took from `low_ns` to `high_ns`.
+
+    Both None unless `way` is "back". `before` and `after` are the shares of intents met before
+    the spike and in the last stretches that were watched, NaN where there were too few.
+    """
+
+    way: Way
+    low_ns: int | None
+    high_ns: int | None
+    before: float
+    after: float
+    budget_ns: int
+    stretch_ns: int
+
+
+def recovery(
+    intended_ns: ArrayLike, met: ArrayLike, spike_ns: tuple[int, int], watched_ns: int
+) -> Recovery:
+    """The way back from a spike from `spike_ns[0]` to `spike_ns[1]`, watched until `watched_ns`.
+
+    `intended_ns` int64[n] when each intent came, in any order; `met` bool[n] whether it was
+    met in the end, within its limits. What came before the spike is the baseline. Raises
+    ValueError for a spike without a length, or a watch that ends before it.
+    """
+    at = np.asarray(intended_ns, dtype=np.int64)
+    good = np.asarray(met, dtype=np.bool_)
+    began_ns, ended_ns = spike_ns
+    if at.shape != good.shape or at.ndim != 1:
+        raise ValueError("intents and whether they were met are rows of one length")
+    if not began_ns < ended_ns <= watched_ns:
+        raise ValueError("a spike has a length, and is watched to its end at least")
+    budget_ns = max(BUDGET_NS_MIN, BUDGET_SPIKES * (ended_ns - began_ns))
+    before = at < began_ns
+    n_before = int(before.sum())
+    if n_before < INTENTS_MIN or not good[before].any():
+        return Recovery("unknown", None, None, np.nan, np.nan, budget_ns, STRETCH_NS_MIN)
+    share = float(good[before].mean())
+    apart_ns = (began_ns - int(at.min())) / n_before
+    stretch_ns = max(STRETCH_NS_MIN, round(INTENTS_MIN * apart_ns))
+    counts, kept = _stretches(at, good, ended_ns, min(watched_ns, ended_ns + budget_ns), stretch_ns)
+    shares = np.where(counts > 0, kept / np.maximum(counts, 1), np.nan)
+    steady = _first_steady(shares >= SHARE_BACK * share)
+    last = slice(-STEADY, None)
+    after = float(kept[last].sum() / counts[last].sum()) if counts[last].sum() else np.nan
+    way: Way = "unknown"
+    low_ns = high_ns = None
+    if steady is not None:
+        way, low_ns, high_ns = "back", steady * stretch_ns, (steady + 1) * stretch_ns
+    elif watched_ns >= ended_ns + budget_ns and not np.isnan(after):
+        way = "metastable"
+    return Recovery(way, low_ns, high_ns, share, after, budget_ns, stretch_ns)
+
+
+def amplification(attempts: int, intents: int) -> float | None:
+    """Attempts per intent, both counted; None for no intents. Raises ValueError below 0."""
+    if min(attempts, intents) < 0:
+        raise ValueError("attempts and intents are counted from 0")
+    return attempts / intents if intents else None
+
+
+def _stretches(
+    at: NDArray[np.int64], good: NDArray[np.bool_], from_ns: int, to_ns: int, stretch_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Intents, and those met, of each whole stretch of [from, to)."""
+    n = (to_ns - from_ns) // stretch_ns
+    place = (at - from_ns) // stretch_ns
+    inside = (at >= from_ns) & (place < n)
+    counts = np.bincount(place[inside], minlength=n)
+    kept = np.bincount(place[inside & good], minlength=n)
+    return counts, kept
+
+
+def _first_steady(back: NDArray[np.bool_]) -> int | None:
+    """The first of `STEADY` stretches in a row that are all back."""
+    if len(back) < STEADY:
+        return None
+    runs = np.convolve(back.astype(np.int64), np.ones(STEADY, np.int64), mode="valid")
+    found = np.flatnonzero(runs == STEADY)
+    return int(found[0]) if len(found) else None
