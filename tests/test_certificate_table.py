@@ -68,7 +68,7 @@ def test_every_run_can_be_planned(order, monkeypatch):
         assert any(stage.anchor == "restart" for stage in scenario.stages.values())
         scenario = scenario.with_trials(order.restarts)
     plan = make_plan(scenario, loaded.target, loaded.dialect, order.seed)
-    assert plan.clients > 0
+    assert plan.clients or any(stage.climbers for stage in plan.stages)
 
 
 def test_names_and_commands_of_runs_are_all_different():

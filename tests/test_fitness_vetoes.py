@@ -110,7 +110,7 @@ def test_a_process_that_was_stopped(probe):
 
 
 def test_a_garbage_collection(probe):
-    scripted(probe, "kept.extend([] for _ in range(400_000)) if not kept else None; gc.collect()")
+    scripted(probe, "kept.extend([] for _ in range(2_000_000)) if not kept else None; gc.collect()")
     with Server(echo) as server:
         done = probe.finish(started(probe, server))
     assert "a garbage collection paused the probe for" in veto(done)
