@@ -80,6 +80,8 @@ def test_cells(key, value, text):
 def test_amounts_and_offsets():
     assert figures.amount(3.0, "count") == "3"
     assert figures.amount(2.5, "events/s") == "2.5 events/s"
+    assert figures.cell("rate_per_s", 122.0) == "122/s"
+    assert figures.words("rate_per_s") == "rate"
     assert figures.amount(math.inf, "s") == "-"
     assert figures.interval(None) == "-"
     assert figures.offset(0.0) == "+0.0 ms"

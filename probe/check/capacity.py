@@ -69,8 +69,8 @@ def _check(view: StageView, found: Climb, knee: Knee) -> Check:
     low, high = knee.low_per_s, knee.high_per_s
     least = view.stage.expect.capacity
     if least is None:
-        enough = knee.state == "found" and knee.why == "resolved"
-        verdict = Outcome.PASS if enough or knee.why == "ceiling" else Outcome.INCONCLUSIVE
+        answered = knee.state == "found" or (knee.state == "at_least" and knee.why == "ceiling")
+        verdict = Outcome.PASS if answered else Outcome.INCONCLUSIVE
     elif low is not None and low >= least:
         verdict = Outcome.PASS
     elif high is not None and high <= least:
@@ -91,7 +91,7 @@ def _check(view: StageView, found: Climb, knee: Knee) -> Check:
         estimate=None if low is None or high is None else math.sqrt(low * high),
         interval=(low, high),
         limit=least,
-        unit="per_s",
+        unit="/s",
         control="the levels within",
     )
 
@@ -177,22 +177,22 @@ def _told(found: Climb, knee: Knee, scaling: Usl | None) -> dict[str, Any]:
 
 
 def _usl(scaling: Usl) -> dict[str, Any]:
+    """What the law says; `alone` and `peak_at` are clients per second."""
     return {
-        "single_per_s": _span(scaling.single_per_s),
+        "alone": _span(scaling.single_per_s),
         "contention": _span(scaling.sigma),
         "coherence": _span(scaling.kappa),
         "peak": scaling.peak,
-        "peak_per_s": _span(scaling.most_per_s),
+        "peak_at": _span(scaling.most_per_s),
         "peak_at_clients": _span(scaling.at_n),
         "error": round(scaling.error, 4),
         "clients_max": round(scaling.n_max, 3),
     }
 
 
-def _span(span: Span | None) -> dict[str, float] | None:
-    if span is None:
-        return None
-    return {name: float(f"{getattr(span, name):.6g}") for name in ("value", "low", "high")}
+def _span(span: Span | None) -> str | None:
+    """A value with its interval, as it is read; it judges nothing."""
+    return None if span is None else f"{span.value:.3g} ({span.low:.3g} to {span.high:.3g})"
 
 
 def _levels(found: Climb) -> list[dict[str, Any]]:

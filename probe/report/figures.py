@@ -16,6 +16,7 @@ from probe.units import format_duration, format_share
 
 MISSING: Final = "-"
 _UNITS = {"s": "s", "ms": "ms", "mib": "MiB"}
+_PER_S: Final = "_per_s"
 _RATES = frozenset({"rate", "share", "completeness", "low", "high"})
 
 
@@ -56,6 +57,8 @@ def amount(value: float | None, unit: str = "") -> str:
             return duration(value / 1e3)
         case "rate":
             return percent(value)
+        case "/s":
+            return f"{value:,.4g}/s"
         case _:
             number = f"{int(value):,}" if value == int(value) else f"{value:.3g}"
             return f"{number} {unit}" if unit not in {"", "count"} else number
@@ -122,12 +125,16 @@ def cell(key: str, value: Any) -> str:  # noqa: PLR0911 -- one return per kind i
 
 def unit_of(key: str) -> str:
     """The unit that a key of the summary ends in; "" for plain numbers."""
+    if key.endswith(_PER_S):
+        return "/s"
     last = key.rsplit("_", 1)[-1]
     return "rate" if last in _RATES else _UNITS.get(last, "")
 
 
 def words(key: str) -> str:
     """A key as a heading: without its unit, which the value shows, and with blanks."""
+    if key.endswith(_PER_S):
+        return key.removesuffix(_PER_S).replace("_", " ")
     head, _, last = key.rpartition("_")
     return (head if head and last in _UNITS else key).replace("_", " ")
 
