@@ -21,9 +21,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import server, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_S = 75
@@ -154,17 +157,20 @@ def warnings(measurements: list[dict[str, Any]], told: dict[str, Any]) -> list[s
     return found
 
 
+def listed(known: Collection[str]) -> Callable[[str], list[str]]:
+    """The type of an option that takes some of these names, with commas between."""
+
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
 def _options() -> argparse.Namespace:
-    def listed(known: dict[str, Any]) -> Any:
-        def parse(text: str) -> list[str]:
-            names = [name.strip() for name in text.split(",")]
-            for name in names:
-                if name not in known:
-                    raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-            return names
-
-        return parse
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, 2 repeats")
     parser.add_argument("--repeats", type=int, help="default: 5, or 2 with --quick")

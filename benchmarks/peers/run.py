@@ -35,7 +35,7 @@ from benchmarks.peers.with_library import CLOSING, Library
 from benchmarks.peers.with_locust import Locust
 from benchmarks.peers.with_tsung import Tsung
 from benchmarks.peers.work import KINDS, SIZE, Kind, MissingError, Tool
-from benchmarks.run import machine
+from benchmarks.run import listed, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -179,18 +179,6 @@ def publish(text: str, to: Path | None) -> None:
 
 
 def _options() -> argparse.Namespace:
-    def listed(known: Iterable[str]) -> Callable[[str], list[str]]:
-        every = [*known]
-
-        def parse(text: str) -> list[str]:
-            names = [name.strip() for name in text.split(",")]
-            for name in names:
-                if name not in every:
-                    raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(every)}")
-            return names
-
-        return parse
-
     names = [tool.name for tool in TOOLS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.run")
     parser.add_argument("--quick", action="store_true", help="smaller works, 1 repeat")

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from probe.check.fitness_load import late_allowed
 from probe.check.fitness_machine import OWN, Notes, machine, quantile_ns
 from probe.check.latency import sample
 from probe.check.rows import place
 from probe.check.words import counted, duration
-from probe.history.records import Kind, Outcome
+from probe.history.records import MICRO, Kind, Level, Outcome
 from probe.model.capacity import LEVELS_MAX
-from probe.stats.fit import ACHIEVED_MIN, SCHEDULE_TAINT_NS
+from probe.stats.fit import ACHIEVED_MIN
 from probe.stats.knee import Course, Search
 from probe.stats.levels import FAILED_NS, Limits, Measured
 from probe.units import rate_hz
@@ -32,12 +33,8 @@ if TYPE_CHECKING:
     from probe.history.columns import Rows
     from probe.model.capacity import Capacity
 
-BEGUN, OVER = range(2)  # LEVEL.flag
 COMPLETE: Final = 0  # DONE.flag
 SETTLED: Final = 0  # SETTLED.flag
-LATE_SHARE: Final = 0.01  # of the limit: how late clients may be dialled
-MICRO: Final = 1_000_000
-"""LEVEL.b counts in millionths of one arrival per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +89,8 @@ def climb(view: StageView) -> Climb:
 def _runs(view: StageView, rule: Capacity) -> list[Run]:
     levels = view.history.of(Kind.LEVEL)
     levels = levels[levels["a"] == view.index]
-    gauges = {int(row["op"]): int(row["b"]) / MICRO for row in levels[levels["flag"] == OVER]}
-    levels = levels[levels["flag"] == BEGUN]
+    gauges = {int(row["op"]): int(row["b"]) / MICRO for row in levels[levels["flag"] == Level.OVER]}
+    levels = levels[levels["flag"] == Level.BEGUN]
     zeros = _by_trial(view, Kind.ANCHOR)
     ends = _by_trial(view, Kind.SETTLED)
     samples = sample(view, view.attempts, rule.phase)
@@ -159,7 +156,7 @@ def _unfit(
         detail = view.text(local[0]["detail_text"])
         return f"{counted(len(local), 'connection')} failed at this machine's own limits ({detail})"
     late = quantile_ns(dialled["dial"] - dialled["intended"], 0.99)
-    allowed = max(SCHEDULE_TAINT_NS, int(rule.within * LATE_SHARE))
+    allowed = late_allowed(rule.within)
     if late > allowed:
         return f"clients were dialled {duration(late)} late (p99), {duration(allowed)} is allowed"
     rows = view.history.of(*OWN)

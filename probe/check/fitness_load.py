@@ -47,7 +47,7 @@ def load(notes: Notes, history: History, resolved: Resolved, views: Sequence[Sta
     # Clients of a race are dialled when their gate wants it, and as many as its search needs.
     paced = [view for view in views if view.stage.race is None]
     launch = _calibrated_ns(history) or LAUNCH_NS
-    _schedule(notes, paced, _late_allowed(views, resolved), launch)
+    _schedule(notes, paced, late_allowed(_shortest_judged(views, resolved)), launch)
     _achieved(notes, history, paced)
     _local_failures(notes, views)
     _ports(notes, views)
@@ -61,18 +61,21 @@ def _calibrated_ns(history: History) -> int:
     return each if isinstance(each, int) and each > 0 else 0
 
 
-def _late_allowed(views: Sequence[StageView], resolved: Resolved) -> int:
-    """How late a client may be dialled: a hundredth of the shortest time that is judged.
-
-    Where no stage is held to a time, that is the dialect's for becoming ready. Lateness is
-    part of the headline latency anyway, so a limit of 2 s is not blurred by 10 ms of it.
-    """
+def _shortest_judged(views: Sequence[StageView], resolved: Resolved) -> int:
+    """The shortest time that a stage is held to, ns; else the dialect's for becoming ready."""
     expects = [view.stage.expect for view in views]
     gates = [g for e in expects for g in (e.recovery, e.readiness_gap, e.everybody_in) if g]
     limits = [limit.within for e in expects for limit in e.latency if limit.required]
     limits += [gate.within for gate in gates if gate.within]
-    shortest = min(limits, default=resolved.dialect.ready.within)
-    return max(SCHEDULE_TAINT_NS, int(shortest * SCHEDULE_SHARE))
+    return min(limits, default=resolved.dialect.ready.within)
+
+
+def late_allowed(judged_ns: int) -> int:
+    """How late a client may be dialled: a hundredth of the shortest time that is judged.
+
+    Lateness is part of the headline latency anyway, so a limit of 2 s is not blurred by 10 ms.
+    """
+    return max(SCHEDULE_TAINT_NS, int(judged_ns * SCHEDULE_SHARE))
 
 
 def _schedule(notes: Notes, views: Sequence[StageView], allowed: int, launch_ns: int) -> None:

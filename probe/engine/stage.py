@@ -20,7 +20,7 @@ from probe.engine.play import part_of
 from probe.engine.race import RaceRun
 from probe.engine.workers import Crew
 from probe.errors import RestartError, WorkerError
-from probe.history.records import Kind
+from probe.history.records import MICRO, Kind, Level
 from probe.model.auth import FetchAuth
 from probe.units import canonical_rate
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 _Told = TypeVar("_Told")
 BEGIN, END, STOPPED, SKIPPED = range(4)
-BEGUN, OVER = range(2)  # LEVEL.flag
-MICRO: Final = 1_000_000
 SETTLED, GAVE_UP, NO_RESTART = range(3)
 _LEAD_NS: Final = 20_000_000
 _CREW_LEAD_NS: Final = 100_000_000  # in which the instant reaches every worker
@@ -110,7 +108,6 @@ class StageRun:
         self._stop = stop
         self._judge = judge
         self._trials = 0
-        self._zero = 0  # of the trial that is under way
 
     async def run(self) -> tuple[int, int]:
         """All trials: how many clients completed their script, of how many let go.
@@ -194,13 +191,13 @@ class StageRun:
                 break
             live.stage, live.trial = f"{self._stage.name} {canonical_rate(rate)}", number + 1
             self._trials += 1
-            journal.note(Kind.LEVEL, number, BEGUN, self._index, round(rate * MICRO))
+            journal.note(Kind.LEVEL, number, Level.BEGUN, self._index, round(rate * MICRO))
             rows = self._stage.level(rate, number, self._plan.seed)
             async with Gauge(self._site.live) as gauge:
-                await self._trial(number, rows, deadline)
-            measured = self._zero + capacity.settle, self._zero + capacity.span_ns(rate)
+                zero = await self._trial(number, rows, deadline)
+            measured = zero + capacity.settle, zero + capacity.span_ns(rate)
             if (there := gauge.mean(*measured)) is not None:
-                journal.note(Kind.LEVEL, number, OVER, self._index, round(there * MICRO))
+                journal.note(Kind.LEVEL, number, Level.OVER, self._index, round(there * MICRO))
             await asyncio.sleep(capacity.pause / 1e9)
             number += 1
         return why
@@ -209,14 +206,15 @@ class StageRun:
         rows: NDArray[np.void] = self._stage.clients[self._stage.clients["trial"] == trial]
         return rows
 
-    async def _trial(self, trial: int, rows: NDArray[np.void], deadline: int) -> None:
+    async def _trial(self, trial: int, rows: NDArray[np.void], deadline: int) -> int:
+        """Let these clients go; their time zero, 0 where the run was stopped before it."""
         identities = await self._identities(rows["identity"].tolist(), deadline)
         if identities is None:
-            return
+            return 0
         self._check_shown(identities[:1])
         crowd = await self._crowd(trial, identities)
         if crowd is None:
-            return
+            return 0
         self._watch.rest()
         if self._rule.activity == "preflight":
             await self._preflight()
@@ -247,6 +245,7 @@ class StageRun:
                 polling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await polling
+        return zero
 
     async def _crowd(self, trial: int, identities: list[Identity]) -> Crowd | Crew | None:
         """Who lets the clients go, here or in the workers; None where the run was stopped."""
@@ -289,7 +288,6 @@ class StageRun:
                 present(self._site.dialect.present[part.present], identity.token, identity.user)
 
     def _anchor(self, trial: int, zero: int) -> None:
-        self._zero = zero
         self._site.journal.note(Kind.ANCHOR, trial, 0, self._index, zero)
 
     async def _see_through(

@@ -83,6 +83,7 @@ from typing import Final
 import numpy as np
 
 SCHEMA: Final = 4
+MICRO: Final = 1_000_000
 NOBODY: Final = 0xFFFFFFFF
 ROW: Final = struct.Struct("<qIIHHiq")
 DTYPE: Final = np.dtype(
@@ -146,6 +147,13 @@ class Kind(IntEnum):
     TRAFFIC = 44
     CREDENTIAL = 50
     ACTION = 45
+
+
+class Level(IntEnum):
+    """What a LEVEL row tells (LEVEL.flag); its b counts in millionths (MICRO)."""
+
+    BEGUN = 0  # b: arrivals per second
+    OVER = 1  # b: clients there on average while it was measured
 
 
 class Memory(IntEnum):
