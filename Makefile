@@ -10,7 +10,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long check format bench bench-peers clean dist
+.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long test-cluster check format bench bench-peers clean dist
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,19 +66,23 @@ node_modules: $(NODE)/.stamp
 
 test: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests
 	@# Two at a time, which a probe run hardly notices; then those that do, one by one.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone" $(ARGS)
-	@$(BIN)/python -m pytest -m "alone and not long" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster" $(ARGS)
+	@$(BIN)/python -m pytest -m "alone and not long and not cluster" $(ARGS)
 
 coverage: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the same, with coverage (slower by half)
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone" $(ARGS)
-	@$(BIN)/python -m coverage run -m pytest -m "alone and not long" $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster" $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -m "alone and not long and not cluster" $(ARGS)
 	@# A probe that a test has killed leaves a torn data file, which is passed over.
 	@$(BIN)/python -W ignore -m coverage combine --quiet
 	@$(BIN)/python -W ignore -m coverage report
 
 test-long: $(VENV)/.dev ## repeats and endurance
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+test-cluster: $(VENV)/.dev ## workers on three nodes of Ray, here (installs it; minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster]'
+	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
 check: $(VENV)/.dev ## the gate: format, lint, types, import layers, dead code
 	@$(BIN)/ruff format --check --quiet .

@@ -5,14 +5,20 @@
  * request to just before the write of the 101; the 101 carries it in `X-Delay-Ns`, and `stats`
  * gives its distribution.
  *
- *   server [--port 0] [--delay-ms MS]
+ *   server [--port 0] [--delay-ms MS] [--share]
  *
  * On stdout: "port N" once it listens; for every line "stats" on stdin one line of JSON. End of
- * stdin ends it, so it cannot outlive whoever started it.
+ * stdin ends it, so it cannot outlive whoever started it. With --share several of them listen on one
+ * port (SO_REUSEPORT), and the kernel deals connections out to them: for more of them than one
+ * process has descriptors for.
  *
  * A client commands it by text messages:
  *   "go N SIZE"    N text frames of SIZE bytes back to back on this connection, in large writes;
  *   "round SIZE"   one text frame to each open connection, one write each, in order of opening;
+ *   "feed RUN N EVERY_MS PINGS"   N events of the run RUN, one each EVERY_MS (up to 40,000), and
+ *                  an end; a ping before each PINGS-th of them (0: none). They carry the run and
+ *                  count from 1, so that a client can tell what is missing, and `stats` tells how
+ *                  many were sent. An event waits where the client does not read;
  *   anything else  is echoed.
  * Ping is answered by pong, Close by Close (RFC 6455, 5.5); the first offered subprotocol is
  * chosen, extensions never are. The limits: messages of clients up to 2 KB, unfragmented (else
@@ -33,6 +39,7 @@
 #include <unistd.h>
 
 enum { IN_MAX = 2048 + 14, SIZE_MAX_TEXT = 65535, BLOCK = 256 * 1024, FDS = 65536, EVENTS = 64 };
+enum { SLOT_MS = 10, SLOTS = 4096, RUN_MAX = 64, BEHIND_MAX = 1 << 20 };
 enum state { REQUEST, DELAYED, OPEN, CLOSING };
 
 struct conn {
@@ -49,6 +56,10 @@ struct conn {
     int64_t read_ns, due_ns;
     char protocol[128], accept[29];
     struct conn *next_due;
+    struct conn *slot_next, **slot_at; /* its place in the wheel, while it is fed */
+    unsigned feed_left, feed_seq, feed_pings;
+    int64_t feed_ns, feed_due;
+    char run[RUN_MAX];
     char in[IN_MAX];
 };
 
@@ -58,7 +69,11 @@ static int64_t delay_ns;
 static struct conn *due_head, *due_tail;
 static int64_t *delays;
 static size_t delays_len, delays_cap;
+static struct conn *slots[SLOTS];
+static int64_t slot_now; /* the last slot that was gone through, counted since the clock's zero */
+static size_t fed;       /* how many connections are in the wheel */
 static uint64_t accepted, upgraded, refused, gone, frames_out, bytes_out, pings, closes;
+static uint64_t events_out, ends_out, pings_out, pongs;
 
 static int64_t now_ns(void) {
     struct timespec t;
@@ -120,7 +135,17 @@ static void accept_of(const char *key, char *accept) {
 
 /* ---- output ---- */
 
+static void unfeed(struct conn *c) {
+    if (!c->slot_at) return;
+    *c->slot_at = c->slot_next;
+    if (c->slot_next) c->slot_next->slot_at = c->slot_at;
+    c->slot_at = NULL;
+    c->slot_next = NULL;
+    fed--;
+}
+
 static void drop(struct conn *c) {
+    unfeed(c);
     if (c->state == DELAYED) { c->state = CLOSING; return; } /* freed when its time comes */
     conns[c->fd] = NULL;
     close(c->fd);
@@ -232,9 +257,76 @@ static int fail(struct conn *c, int code) {
     return -1;
 }
 
+/* Puts it into the wheel, at the slot of its next event. */
+static void enter(struct conn *c) {
+    int64_t slot = c->feed_due / (SLOT_MS * 1000000LL);
+    if (slot <= slot_now) slot = slot_now + 1;
+    struct conn **head = &slots[slot % SLOTS];
+    c->slot_next = *head;
+    if (*head) (*head)->slot_at = &c->slot_next;
+    c->slot_at = head;
+    *head = c;
+    fed++;
+}
+
+/* One event, or the end. Nothing is lost for one that does not read: its events wait. */
+static void feed_one(struct conn *c) {
+    char text[RUN_MAX + 80], out[2 * sizeof text];
+    size_t n = 0;
+    c->feed_due += c->feed_ns;
+    if (c->out_len < BEHIND_MAX) {
+        int last = c->feed_left == 0;
+        if (c->feed_pings && c->feed_seq % c->feed_pings == 0 && !last) {
+            n = frame(out, 0x89, "feed", 4);
+            pings_out++;
+        }
+        int len = snprintf(text, sizeof text, "{\"type\":\"%s\",\"run_id\":\"%s\",\"sequence\":%u}",
+                           last ? "end" : "event", c->run, ++c->feed_seq);
+        n += frame(out + n, 0x81, text, len);
+        emit(c, out, n); /* a dead one is found by its own event */
+        frames_out++;
+        if (last) { ends_out++; return; }
+        events_out++;
+        c->feed_left--;
+    }
+    enter(c);
+}
+
+static void feed_all(void) {
+    int64_t slot = now_ns() / (SLOT_MS * 1000000LL);
+    if (!fed) { slot_now = slot; return; }
+    while (slot_now < slot) {
+        slot_now++;
+        struct conn *c = slots[slot_now % SLOTS];
+        slots[slot_now % SLOTS] = NULL; /* whoever is fed enters anew, in a later slot */
+        while (c) {
+            struct conn *next = c->slot_next;
+            c->slot_at = NULL;
+            c->slot_next = NULL;
+            fed--;
+            feed_one(c);
+            c = next;
+        }
+    }
+}
+
+static int feed(struct conn *c, const char *run, unsigned count, unsigned every_ms, unsigned each) {
+    if (c->slot_at || every_ms > 40000 || !every_ms || strpbrk(run, "\"\\")) return fail(c, 1008);
+    memcpy(c->run, run, strlen(run) + 1);
+    c->feed_left = count;
+    c->feed_seq = 0;
+    c->feed_pings = each;
+    c->feed_ns = every_ms * 1000000LL;
+    c->feed_due = now_ns();
+    if (!fed) slot_now = c->feed_due / (SLOT_MS * 1000000LL);
+    enter(c);
+    return 1;
+}
+
 static int answer(struct conn *c, int first, char *payload, size_t n) {
-    char out[IN_MAX + 4];
+    char out[IN_MAX + 4], run[RUN_MAX];
     unsigned long long count, size;
+    unsigned events, every_ms, each;
     switch (first) {
     case 0x81:
         payload[n] = 0; /* there is room: the byte is read back from `kept` by the caller */
@@ -244,6 +336,8 @@ static int answer(struct conn *c, int first, char *payload, size_t n) {
             send_round(size);
             return 1;
         }
+        if (sscanf(payload, "feed %63s %u %u %u", run, &events, &every_ms, &each) == 4)
+            return feed(c, run, events, every_ms, each);
         /* fall through */
     case 0x82:
         frames_out++;
@@ -252,6 +346,7 @@ static int answer(struct conn *c, int first, char *payload, size_t n) {
         pings++;
         return emit(c, out, frame(out, 0x8A, payload, n));
     case 0x8A:
+        pongs++;
         return 1;
     case 0x88:
         closes++;
@@ -422,7 +517,7 @@ static void due(void) {
 }
 
 static int patience_ms(void) {
-    if (!due_head) return -1;
+    if (!due_head) return fed ? SLOT_MS : -1;
     int64_t left = due_head->due_ns - now_ns();
     return left > 2000000 ? (int)(left / 1000000) - 1 : 0; /* the last 2 ms are spun */
 }
@@ -442,9 +537,10 @@ static void stats(void) {
     double cpu = u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
     qsort(delays, delays_len, sizeof *delays, compare);
     printf("{\"accepted\":%lu,\"upgraded\":%lu,\"refused\":%lu,\"gone\":%lu,\"frames_out\":%lu,"
-           "\"bytes_out\":%lu,\"pings\":%lu,\"closes\":%lu,\"cpu_s\":%.6f,\"delay_ns\":{\"n\":%zu,"
+           "\"bytes_out\":%lu,\"pings\":%lu,\"closes\":%lu,\"events_out\":%lu,\"ends_out\":%lu,"
+           "\"pings_out\":%lu,\"pongs\":%lu,\"cpu_s\":%.6f,\"delay_ns\":{\"n\":%zu,"
            "\"min\":%ld,\"p50\":%ld,\"p99\":%ld,\"max\":%ld}}\n", accepted, upgraded, refused, gone,
-           frames_out, bytes_out, pings, closes, cpu, delays_len, quantile(0), quantile(0.5),
+           frames_out, bytes_out, pings, closes, events_out, ends_out, pings_out, pongs, cpu, delays_len, quantile(0), quantile(0.5),
            quantile(0.99), quantile(1));
     fflush(stdout);
 }
@@ -458,10 +554,12 @@ static void control(void) {
 
 int main(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    for (int i = 1; i < argc; i += 2) {
-        if (i + 1 < argc && !strcmp(argv[i], "--port")) address.sin_port = htons(atoi(argv[i + 1]));
-        else if (i + 1 < argc && !strcmp(argv[i], "--delay-ms")) delay_ns = atof(argv[i + 1]) * 1e6;
-        else { fprintf(stderr, "usage: server [--port N] [--delay-ms MS]\n"); return 2; }
+    int share = 0;
+    for (int i = 1; i < argc; i++) {
+        if (i + 1 < argc && !strcmp(argv[i], "--port")) address.sin_port = htons(atoi(argv[++i]));
+        else if (i + 1 < argc && !strcmp(argv[i], "--delay-ms")) delay_ns = atof(argv[++i]) * 1e6;
+        else if (!strcmp(argv[i], "--share")) share = 1;
+        else { fprintf(stderr, "usage: server [--port N] [--delay-ms MS] [--share]\n"); return 2; }
     }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* Ctrl-C is for whoever started us; we end with stdin */
@@ -471,6 +569,7 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &files);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (share) setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
     socklen_t length = sizeof address;
     if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 4096)) {
         perror("listen");
@@ -494,5 +593,6 @@ int main(int argc, char **argv) {
             else if (conns[fd]) ready(conns[fd], events[i].events);
         }
         due();
+        feed_all();
     }
 }

@@ -95,9 +95,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*, delay_ms: float = 0, core: int | None = None) -> Iterator[Server]:
-    """A server on a free port of loopback, pinned to `core`, gone when the block ends."""
+def running(
+    *, delay_ms: float = 0, core: int | None = None, share: int | None = None
+) -> Iterator[Server]:
+    """A server on a free port of loopback, pinned to `core`, gone when the block ends.
+
+    `share`: it listens there together with others; on this port, or of 0 on a free one.
+    """
     command = [str(build()), "--delay-ms", str(delay_ms)]
+    if share is not None:
+        command += ["--share", "--port", str(share)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
@@ -108,3 +115,14 @@ def running(*, delay_ms: float = 0, core: int | None = None) -> Iterator[Server]
     finally:
         process.kill()
         process.communicate(timeout=ANSWER_S)
+
+
+@contextlib.contextmanager
+def sharing(count: int) -> Iterator[list[Server]]:
+    """So many servers on one port, among which the kernel deals out connections."""
+    with contextlib.ExitStack() as stack:
+        servers: list[Server] = []
+        for _ in range(count):
+            port = servers[0].port if servers else 0
+            servers.append(stack.enter_context(running(share=port)))
+        yield servers

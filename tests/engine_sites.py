@@ -52,6 +52,9 @@ class Rows(list[tuple[int, ...]]):
     def row(self, t, session, op, kind, flag=0, a=0, b=0):
         self.append((t, session, op, kind, flag, a, b))
 
+    def rows(self, count, *row):
+        self.extend([row] * count)
+
     def text(self, data, redactor=None):
         self.kept.append(redactor.redact(data) if redactor else data)
         return 1000 + len(self.kept)

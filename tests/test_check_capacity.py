@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from probe.check.climb import climb
+from probe.check.climb import Climbing, climb
 from probe.check.judge import judge
 from probe.check.verdict import Outcome
 from probe.check.view import views
@@ -136,6 +138,31 @@ def test_the_targets_own_ceiling_holds():
     told = story()
     told.resolved.target["safety"] = {"rate_max": "1000/s"}
     assert max(climbed(told)) == 1000.0
+
+
+def test_a_climb_told_only_what_is_new_comes_to_the_same():
+    told = story()
+    climbed(told)
+    history = told.history()
+    whole = climb(views(history, told.resolved)[0])
+    whole.search.next()
+    begun = np.flatnonzero((history.rows["kind"] == Kind.LEVEL) & (history.rows["flag"] == 0))
+    climbing, read = Climbing("climb"), 0
+    for upto in [*begun[1:].tolist(), len(history.rows)]:
+        rows = history.rows[:upto].copy()
+        rows[:read] = 0  # what has been read is not looked at again
+        found = climbing.climb(replace(history, rows=rows), told.resolved)
+        level = found.search.next()
+        same = climb(views(replace(history, rows=history.rows[:upto]), told.resolved)[0])
+        assert level == same.search.next()
+        read = upto
+    assert len(found.runs) == len(whole.runs) > 5
+    for one, other in zip(found.runs, whole.runs, strict=True):
+        assert one.measured.latency_ns.tolist() == other.measured.latency_ns.tolist()
+        assert (one.unfit, one.offered_per_s, one.done_per_s, one.stay_ns, one.in_flight) == (
+            other.unfit, other.offered_per_s, other.done_per_s, other.stay_ns, other.in_flight
+        )  # fmt: skip
+    assert found.search.knee() == whole.search.knee()
 
 
 def test_a_level_that_was_cut_off_proves_nothing():

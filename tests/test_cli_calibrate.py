@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from probe.check import fidelity
+from probe.check.verdict import Fitness
 from probe.cli import calibrate, calibration
 from probe.cli.calibration import Calibration, Level, Quote, Repeat, beyond, carried
 from probe.errors import ConfigError
@@ -124,6 +125,23 @@ def test_a_level_is_carried_only_if_all_of_its_repeats_are():
     lowest = level(1)
     assert carried([lowest, level(2, "no"), level(4)]) is lowest  # what is above is luck
     assert carried([level(1, "no")]) is None
+
+
+@pytest.mark.parametrize(
+    ("steals", "played", "stolen"), [([0], 1, False), ([30, 10], 2, False), ([30, 30, 30], 3, True)]
+)
+def test_what_the_host_took_is_played_again_but_not_for_ever(monkeypatch, steals, played, stolen):
+    fits = [
+        Fitness((f"{each} (steal)",) * (each > 20), (), {"steal_percent_of_machine": each / 10})
+        for each in steals
+    ]
+    left = iter(fits)
+    history = Story({"all": LOAD}).stage().history()
+    levels = calibrate._Levels(None, None, 10 * MS)  # type: ignore[arg-type]  # it plays nothing
+    monkeypatch.setattr(levels, "_play", lambda _: (history, next(left)), raising=True)
+    _, fit = levels._undisturbed({})
+    assert fit is fits[played - 1]
+    assert bool(fit.taints) == stolen
 
 
 # What is kept and quoted.
@@ -266,10 +284,11 @@ def test_what_is_known_can_be_shown(probe, state):
     assert probe.inside("calibrate", "--within", "fast", env=kept).code == 2
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.alone
 def test_a_quick_look_measures_and_stores_nothing(probe, state):
     kept = {"XDG_STATE_HOME": str(state.parent.parent)}
-    for _ in range(5):
+    for _ in range(3):
         done = probe("calibrate", "--quick", "--within", "100ms", "--json", env=kept)
         if done.code == 0:
             break

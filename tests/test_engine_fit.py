@@ -62,6 +62,17 @@ def test_a_step_that_cannot_be_played_is_told_with_its_place(steps, more, where,
     assert word in message
 
 
+def test_a_climb_in_messages_needs_one_that_has_an_answer():
+    climb = {"of": "messages", "begin": "50/s", "most": "60/s"}
+    stages = {"climb": {"activity": "capacity", "capacity": climb}}
+    scenario = Scenario.model_validate({"title": "s", "stages": stages})
+    dialect = spoken(sentinel=None)
+    with pytest.raises(ConfigError, match="none of which has an answer of its own"):
+        check_fit(scenario, TARGET, dialect, groups_of(scenario, dialect))
+    dialect = spoken(sentinel=None, echo=True)
+    check_fit(scenario, TARGET, dialect, groups_of(scenario, dialect))
+
+
 def test_replay_is_expected_only_where_it_can_be_asked_for():
     ((path, message),) = problems("visit", expect={"replay": True})
     assert path == "expect.replay"

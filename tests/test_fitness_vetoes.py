@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from benchmarks import server as benched
 from tests.servers import Server, echo
 
 pytestmark = pytest.mark.alone
@@ -127,6 +129,38 @@ def test_too_few_descriptors(probe):
     assert "ulimit -n" in told
 
 
+HOLDING = """
+[stages.load]
+patience = "10s"
+expect.success = { rate = "1%" }
+[stages.load.populations.clients]
+shape = { rate = "19/s", lasts = "2s", arrivals = "even" }
+script = [{ do = "connect" }, { do = "hold", lasts = "3s" }, { do = "close" }]
+"""
+NARROW = """
+ip link set lo up && echo 50000 50039 > /proc/sys/net/ipv4/ip_local_port_range && exec "$@"
+"""
+
+
+def test_too_few_ports(probe):
+    """In a network of its own, whose addresses have forty ports each."""
+    alone = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net"]
+    tried = ["/bin/sh", "-c", NARROW, "sh", "true"]
+    if not shutil.which("unshare") or subprocess.run([*alone, *tried], check=False).returncode:
+        pytest.skip("no network of its own can be had here")
+    probe.scenario(HOLDING)
+    words = ["run", "small", "--target", "lab", "--workers", "1", "--out", str(probe.results)]
+    process = subprocess.Popen(
+        [*alone, *tried[:-1], sys.executable, "-m", "probe", *words],
+        cwd=probe.cwd, env=probe.environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    probe.started.append(process)
+    told = veto(probe.finish(process))
+    assert "of 40 local ports were in use" in told or "no local port left" in told
+    assert "net.ipv4.ip_local_port_range" in told
+
+
 def test_clients_that_are_dialled_too_late(probe):
     scripted(probe, "time.sleep(0.08)")  # at twenty a second, the loop is never there in time
     with Server(echo) as server:
@@ -168,13 +202,32 @@ def test_a_probe_that_needs_all_of_its_core(probe):
     body = "until = time.thread_time() + 0.06\n    while time.thread_time() < until:\n"
     body += "        await session.hold(0)"
     scripted(probe, body, lasts="8s")
-    with Server(echo) as server:
-        done = probe.finish(started(probe, server))
-    told, figures = veto(done), done.verdict["fitness"]["figures"]
-    if figures["cpu_max_percent_of_core"] < 97:
+    for _ in range(3):  # it has to get a whole core for 5 s, which others may not leave it
+        with Server(echo) as server:
+            done = probe.finish(started(probe, server))
+        told = veto(done)
+        if "the probe used over" in told:
+            break
+        if done.verdict["fitness"]["figures"]["cpu_max_percent_of_core"] > 97:
+            pytest.fail(told)
+    else:
+        pytest.skip("others want this machine: no process gets a whole core")
+    assert "% of its core" in told
+
+
+@pytest.mark.long
+def test_a_probe_on_a_core_of_its_own_with_more_connects_than_it_carries(probe):
+    """The load itself takes the core, and no script: connects as fast as they can be had."""
+    shape = 'shape = { rate = "5000/s", lasts = "6s", arrivals = "even" }'
+    more = 'script = [{ do = "connect" }, { do = "close" }]'
+    probe.scenario(STAGE.format(more="", population=f"{shape}\n{more}"))
+    core = str(max(os.sched_getaffinity(0)))
+    with benched.running() as served:
+        done = probe.finish(started(probe, served, wrapped=("taskset", "-c", core)), within_s=100)
+    told = veto(done)
+    if done.verdict["fitness"]["figures"]["cpu_max_percent_of_core"] < 90:
         pytest.skip("others want this machine: no process gets a whole core")
     assert "the probe used over" in told
-    assert "% of its core" in told
 
 
 @pytest.mark.timeout(600)

@@ -29,7 +29,7 @@ def watched(tmp_path):
     def played(script, **more):
         async def whole():
             journal = Journal(tmp_path / "history", Redactor(), {})
-            watch = Watch(journal, Live(), lambda: 0, **more)
+            watch = Watch(journal, Live(), lambda: (), **more)
             watch.start(asyncio.get_running_loop())
             try:
                 await script(watch)

@@ -115,6 +115,43 @@ def wait_for(condition):
         time.sleep(0.001)
 
 
+def test_the_same_row_many_times_is_what_one_by_one_gives(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_BUFFER", 10)
+    draw = random.Random(5)
+    at_once, alone = Journal(tmp_path / "a", Redactor()), Journal(tmp_path / "b", Redactor())
+    for n in range(200):
+        row = (n + 1, n, 2, Kind.GOT, 65535, -n, -(2**63) + n)
+        count = draw.choice([0, 1, 3, 10, 11, 25])
+        at_once.rows(count, *row)
+        for _ in range(count):
+            alone.row(*row)
+        if n % 7 == 0:
+            at_once.row(n + 1, 0, 0, Kind.LAG)
+            alone.row(n + 1, 0, 0, Kind.LAG)
+    assert at_once.close() == alone.close()
+    first, second = (History.open(tmp_path / name).rows.tolist() for name in "ab")
+    assert first == second
+    assert len(first) > 1000
+
+
+def test_rows_at_once_that_the_disk_does_not_take_are_counted_as_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_BUFFER", 10)
+    monkeypatch.setattr(module, "BUFFERS_WAITING", 3)
+    journal = Journal(tmp_path / "h", Redactor())
+    with held(monkeypatch, journal) as (gate, reached):
+        journal.rows(10, 1, 0, 0, Kind.GOT, 0, 0, 7)
+        assert reached.wait(PATIENCE_S)  # one buffer is being written, three may wait
+        journal.rows(65, 2, 0, 0, Kind.GOT, 0, 0, 7)
+        assert journal.totals.rows_lost == 30
+        gate.set()
+        wait_for(lambda: journal.drained)
+        totals = journal.close()
+    history = History.open(tmp_path / "h")
+    assert len(numbered(history)) == 45
+    assert [row["a"] for row in history.of(Kind.GAP)] == [30]
+    assert history.lost == totals.rows_lost == 30
+
+
 def test_texts_have_a_cap_each_and_in_all(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TEXT_CAP", 1000)
     monkeypatch.setattr(module, "TEXT_MAX", 300)

@@ -22,13 +22,13 @@ from tests.lab_process import (
     in_a_session,
     raw,
     request,
-    run_async,
     token,
     until,
     websocket,
 )
 
 MS = 1_000_000
+BUSY_S = 60.0
 
 
 def poisson(rate_per_s, n, seed):
@@ -174,33 +174,37 @@ async def dial(lab, user):
 
 
 def dialled(lab, arrivals_ns):
-    """Connects at these times, counted from the first turn; (status, ns) of each."""
-    answers = []
+    """Connects at these times, counted from the first turn; (status, ns) and how late, of each."""
+    answers, late_ns = [], []
 
     async def at(start_s, at_ns, number):
         await asyncio.sleep(start_s + at_ns / 1e9 - time.perf_counter())
+        late_ns.append((time.perf_counter() - start_s) * 1e9 - at_ns)
         answers.append(await dial(lab, f"user{number % 50}"))
 
     async def main():
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(BUSY_S), asyncio.TaskGroup() as group:
             start_s = time.perf_counter() + 0.1
             for number, at_ns in enumerate(arrivals_ns):
                 group.create_task(at(start_s, at_ns, number))
 
-    run_async(main)
-    return answers
+    asyncio.run(main())
+    return answers, late_ns
 
 
-@pytest.mark.parametrize(("load", "seconds"), [(0.5, 4), (0.9, 6)])
+@pytest.mark.parametrize(
+    ("load", "seconds", "processes"), [(0.5, 4, "1"), (0.9, 6, "1"), (0.9, 6, "2")]
+)
 def test_a_lab_of_a_known_capacity_makes_its_clients_wait_as_the_theory_has_it(
-    tmp_path, load, seconds
+    tmp_path, load, seconds, processes
 ):
     servers, service_ns = 4, 20 * MS
     station = Station(servers, service_ns)
     rate = load * station.capacity_per_s
     arrivals = poisson(rate, round(rate * seconds), 5)
-    with Lab(tmp_path, "--capacity", "4/20ms", "--seed", "11") as lab:
-        answers = dialled(lab, arrivals)
+    options = ("--capacity", "4/20ms", "--seed", "11", "--processes", processes)
+    with Lab(tmp_path, *options) as lab:
+        answers, late_ns = dialled(lab, arrivals)
         assert lab.hello["capacity"]["servers"] == 4
     assert {status for status, _ in answers} == {101}
     lines = lab.lines("service")
@@ -209,13 +213,15 @@ def test_a_lab_of_a_known_capacity_makes_its_clients_wait_as_the_theory_has_it(
     arrived, service, waits = (
         np.array([line[name] for line in lines]) for name in ("arrived_ns", "service_ns", "wait_ns")
     )
-    # What was told is the plan, however late the timers of a busy machine fired.
+    # What was told is one plan for all processes, however late the timers of a busy machine fired.
     assert waits.tolist() == waits_by_hand(arrived, service, servers)
     assert all(line["t_ns"] >= line["arrived_ns"] + line["wait_ns"] for line in lines)
     assert min(line["late_ns"] for line in lines) >= 0
     # The k-th fastest client took at least what the k-th fastest of the plan did.
     took = np.sort([ns for _, ns in answers])
     assert np.all(took >= np.sort(waits + service))
+    if np.quantile(late_ns, 0.9) > service_ns / 4:
+        pytest.skip("this machine was too busy to send as planned; the plan itself was kept")
     # Of a few seconds the theory is met roughly; the plan by itself is compared above.
     seen = len(arrivals) / (arrived[-1] - arrived[0]) * 1e9
     assert seen == pytest.approx(rate, rel=0.15)

@@ -14,7 +14,7 @@ from probe.report import terminal, writer
 RUN = {"run_id": "r", "scenario": "smoke", "target": "local", "seed": 7, "complete": True}
 CHECK = Check("s.connects", "s", True, Outcome.PASS, "witness", 1, "1 of 1 \u00fc \u4f60 connected")
 PASSED = Judgement(Outcome.PASS, RUN, (CHECK,), (), Fitness(), {})
-NAMES = ["junit.xml", "report.md", "summary.json", "verdict.json"]
+NAMES = ["junit.xml", "report.html", "report.md", "summary.json", "verdict.json"]
 
 
 def names(folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.alone
 
 FILES = {
     "scenario.resolved.toml", "history", "log.ndjson", "verdict.json", "summary.json",
-    "junit.xml", "report.md", "lab.log", "lab.ledger.ndjson",
+    "junit.xml", "report.md", "report.html", "lab.log", "lab.ledger.ndjson",
 }  # fmt: skip
 SHORT = ("--set", "stages.users.populations.users.shape.lasts=1s")
 LOOSE = (

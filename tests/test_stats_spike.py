@@ -101,3 +101,22 @@ def test_attempts_per_intent():
 def test_what_is_no_spike_is_refused(at, met, spike, watched):
     with pytest.raises(ValueError, match=r"one length|watched"):
         recovery(at, met, spike, watched)
+
+
+def test_who_is_back_and_falls_again_is_not_back():
+    at = intents(400)
+    relapsed = (at < SPIKE[0]) | ((at >= 100 * S) & (at < 150 * S))
+    assert recovery(at, relapsed, SPIKE, 400 * S).way == "metastable"
+    again = relapsed | (at >= 200 * S)
+    way = recovery(at, again, SPIKE, 400 * S)
+    assert (way.way, way.low_ns) == ("back", 110 * S)
+
+
+def test_how_much_is_enough_and_how_long_it_may_take_can_be_said():
+    at = intents(300)
+    half = (at < SPIKE[0]) | (np.arange(len(at)) % 2 == 0)
+    assert recovery(at, half, SPIKE, 300 * S).way == "metastable"
+    assert recovery(at, half, SPIKE, 300 * S, share_back=0.5).way == "back"
+    late = (at < SPIKE[0]) | (at >= 120 * S)
+    assert recovery(at, late, SPIKE, 300 * S, budget_ns=20 * S).way == "metastable"
+    assert recovery(at, late, SPIKE, 110 * S, budget_ns=20 * S).n_after == 3 * 50

@@ -27,9 +27,10 @@ class Sink:
         self.events = []
         self.on_message = None
 
-    def message(self, t, opcode, payload):
-        assert type(payload) is bytes
-        self.events.append((opcode, 0, payload))
+    def messages(self, t, opcode, payloads):
+        assert payloads
+        assert all(type(payload) is bytes for payload in payloads)
+        self.events += [(opcode, 0, payload) for payload in payloads]
         if self.on_message:
             self.on_message()
 
@@ -41,7 +42,7 @@ def by_us(chunks, limit, extension=None):
     sink = Sink()
     reader = FrameReader(limit, extension)
     for chunk in chunks:
-        reader.feed(7, chunk, sink.message, sink)
+        reader.feed(7, chunk, sink.messages, sink)
     return [normal(event) for event in sink.events]
 
 
@@ -213,8 +214,8 @@ def test_plain_messages_arrive_and_no_reference_is_made(messages, data):
     stream = b"".join(server_frame(0x80 | opcode, payload) for opcode, payload in messages)
     cut = data.draw(st.integers(0, len(stream)))
     sink, reader = Sink(), FrameReader(1000)
-    reader.feed(1, stream[:cut], sink.message, sink)
-    reader.feed(2, stream[cut:], sink.message, sink)
+    reader.feed(1, stream[:cut], sink.messages, sink)
+    reader.feed(2, stream[cut:], sink.messages, sink)
     assert sink.events == [(opcode, 0, payload) for opcode, payload in messages]
     assert reader._reference is None
 
@@ -222,19 +223,19 @@ def test_plain_messages_arrive_and_no_reference_is_made(messages, data):
 def test_the_fast_lane_takes_over_again_behind_a_fragmented_message():
     first = server_frame(0x01, b"a") + server_frame(0x80, b"b") + server_frame(0x81, b"c")
     sink, reader = Sink(), FrameReader(1000)
-    reader.feed(1, first, sink.message, sink)
+    reader.feed(1, first, sink.messages, sink)
     made = reader._reference
     assert made is not None
     fed: list[bytes] = []
     made._protocol.receive_data = fed.append  # type: ignore[method-assign, assignment]
-    reader.feed(1, server_frame(0x82, b"d"), sink.message, sink)
+    reader.feed(1, server_frame(0x82, b"d"), sink.messages, sink)
     assert not fed
     assert [payload for _, _, payload in sink.events] == [b"ab", b"c", b"d"]
 
 
 def test_a_refused_close_code_is_named():
     sink, reader = Sink(), FrameReader(1000)
-    reader.feed(1, server_frame(0x88, (1006).to_bytes(2) + b"why"), sink.message, sink)
+    reader.feed(1, server_frame(0x88, (1006).to_bytes(2) + b"why"), sink.messages, sink)
     assert sink.events == [(REFUSED_CLOSE, 1006, b"")]
     assert reader.stopped
 
@@ -242,8 +243,11 @@ def test_a_refused_close_code_is_named():
 def test_nothing_is_delivered_once_the_owner_has_stopped_it():
     sink, reader = Sink(), FrameReader(1000)
     sink.on_message = lambda: setattr(reader, "stopped", True)
-    reader.feed(1, server_frame(0x81, b"a") * 3 + server_frame(0x89, b""), sink.message, sink)
-    assert sink.events == [(TEXT, 0, b"a")]
+    ping, binary = server_frame(0x89, b""), server_frame(0x82, b"b")
+    reader.feed(1, server_frame(0x81, b"a") * 2 + binary + ping, sink.messages, sink)
+    assert sink.events == [(TEXT, 0, b"a")] * 2  # one call: who takes many stops by itself
+    reader.feed(2, binary, sink.messages, sink)
+    assert len(sink.events) == 2
 
 
 def test_a_length_beyond_the_limit_fails_without_waiting_for_the_payload():
@@ -272,9 +276,9 @@ def test_a_frame_that_its_header_dooms_is_not_waited_for(begun, code):
 def test_fragments_have_a_bound_of_their_own():
     """Empty ones never reach the limit of bytes."""
     sink, reader = Sink(), FrameReader(1000)
-    reader.feed(1, b"\x01\x00" + b"\x00\x00" * (FRAGMENTS_MAX - 1), sink.message, sink)
+    reader.feed(1, b"\x01\x00" + b"\x00\x00" * (FRAGMENTS_MAX - 1), sink.messages, sink)
     assert not reader.stopped
-    reader.feed(1, b"\x00\x00" * 9, sink.message, sink)
+    reader.feed(1, b"\x00\x00" * 9, sink.messages, sink)
     assert [event[:2] for event in sink.events] == [(FAILED, TOO_BIG)]
     assert reader.stopped
 

@@ -5,7 +5,15 @@ import resource
 import pytest
 
 from probe.engine import machine
-from probe.engine.limits import CLIENT_BYTES, CLIENT_TLS_BYTES, DESCRIPTORS_MORE, fit, own_addresses
+from probe.engine.limits import (
+    CLIENT_BYTES,
+    CLIENT_TLS_BYTES,
+    DESCRIPTORS_MORE,
+    fit,
+    fit_part,
+    foretold,
+    own_addresses,
+)
 from probe.engine.routes import make_routes
 from probe.engine.run import Spread
 from probe.errors import ConfigError
@@ -26,13 +34,19 @@ def target(*ports, sources=(), scheme="ws"):
     return Target.model_validate({"title": "t", "endpoints": endpoints, "network": network})
 
 
-def check(clients, count=1, *, ports=(1,), sources=(), scheme="ws"):
+def planned(clients, count=1, *, ports=(1,), sources=(), scheme="ws", cluster=None):
     stage = {"populations": {"users": {"shape": {"clients": clients}}}}
     scenario = Scenario.model_validate({"title": "s", "stages": {"load": stage}})
     there = target(*ports, sources=sources, scheme=scheme)
     plan = make_plan(scenario, there, DIALECT, 1)
-    spread = Spread(scenario, count, frozenset({"load"}), None) if count > 1 else None
-    fit(plan, make_routes(there).values(), spread)
+    spread = None
+    if count > 1 or cluster is not None:
+        spread = Spread(scenario, count, frozenset({"load"}), None, cluster)
+    return plan, make_routes(there).values(), spread
+
+
+def check(*arguments, **options):
+    fit(*planned(*arguments, **options))
 
 
 def refused(*arguments, **options):
@@ -123,3 +137,25 @@ def test_an_address_that_is_not_ours_is_refused_with_the_command():
     own_addresses(("127.0.0.1", "127.3.2.1"))
     with pytest.raises(ConfigError, match=r"ip addr add 192\.0\.2\.1 dev"):
         own_addresses(("127.0.0.1", "192.0.2.1"))
+
+
+def test_beforehand_it_is_told_and_nothing_is_done(machine_of):
+    asked = machine_of(soft=1024, hard=4_000, ports=5_000)
+    assert foretold(*planned(500)) == []
+    assert foretold(*planned(3_000)) == ["the soft limit of descriptors would be raised to 3,128"]
+    first, second = foretold(*planned(6_000))
+    assert first.startswith("would be refused: this machine: a process would need")
+    assert "5,000 ports" in second
+    assert asked == []
+
+
+def test_what_a_cluster_plays_is_held_against_the_machines_that_play_it(machine_of):
+    asked = machine_of(soft=1024, hard=4_000, ports=5_000)
+    check(6_000, 3, cluster="head:6379")  # here is only the driver
+    assert asked == []
+    plan, routes, _ = planned(6_000)
+    fit_part(plan, routes, (), (1,), 3)
+    assert asked == [(2_000 + DESCRIPTORS_MORE, 4_000)]
+    with pytest.raises(ConfigError, match="6,000 connections"):
+        fit_part(plan, routes, (), (0, 1, 2), 3)  # all of them on one machine
+    fit_part(plan, routes, {"load": "why"}, (0, 1, 2), 3)  # a stage that the driver plays

@@ -3,7 +3,7 @@
 Every connection is a session of the engine: a task that plays steps (connect, then hold), rows
 for every phase and every message, a reader that decodes each message for its type and run. The
 upgrade phase is not timed here: it is read from the journal's rows, as a judgement would.
-Connects are launched as the engine launches a herd, one in each turn of the loop.
+Connects are launched as the engine launches a herd (`probe.engine.pace.Turns`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import tempfile
 from collections import deque
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.clients import job
 from probe.auth.identity import Identity
 from probe.engine.client import Client
 from probe.engine.http import Http
+from probe.engine.pace import Turns
 from probe.engine.play import Part, play
 from probe.engine.routes import make_routes
 from probe.engine.site import Live, Site, make_site
@@ -30,6 +32,9 @@ from probe.model.script import Connect, Hold
 from probe.model.target import Target
 from probe.redact import Redactor
 from probe.wire.deadlines import wheel_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCRIPT = (Connect(do="connect"), Hold.model_validate({"do": "hold", "lasts": "1h"}))
 
@@ -47,12 +52,13 @@ class ProbeConnection(Client):
         super()._become_ready(t_ns)
         self._upgraded.set_result(None)
 
-    def message(self, t_ns: int, opcode: int, payload: bytes) -> None:
-        super().message(t_ns, opcode, payload)
+    def messages(self, t_ns: int, opcode: int, payloads: Sequence[bytes]) -> None:
+        super().messages(t_ns, opcode, payloads)
         tally = self._tally
         if tally is not None:
-            tally.last = payload.decode()
-            tally.count += 1
+            texts = [payload.decode() for payload in payloads]
+            tally.last = texts[-1]
+            tally.count += len(texts)
             if tally.count >= tally.goal:
                 tally.reached()
 
@@ -98,7 +104,7 @@ class ProbeClient:
         self._journal = Journal(self._folder / "history", self._redactor, {})
         http = Http(self._target, self._journal, "bench")
         live = Live()
-        self._watch = Watch(self._journal, live, lambda: 0)
+        self._watch = Watch(self._journal, live, lambda: ())
         self._watch.start(self._loop)
         return make_site(
             self._loop, wheel_of(self._loop), self._journal, self._redactor, self._target,
@@ -120,14 +126,15 @@ class ProbeClient:
         return connection
 
     async def _launch(self) -> None:
-        """One in each turn of the loop, as the engine does."""
+        """A few in each turn of the loop, as the engine does."""
         assert self._site is not None
+        turns = Turns()
         while self._waiting:
             session, connection = self._waiting.popleft()
             task = self._loop.create_task(play(self._site, self._part, connection, session))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(0)
+            await turns.launched()
         self._launching = False
 
     @cached_property

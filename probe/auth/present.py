@@ -57,6 +57,9 @@ def present(
 
     Raises ConfigError with every mistake at once; `origin` names the dialect in it.
     """
+    shows = presentation
+    if not (shows.subprotocols or shows.headers or shows.cookies or shows.query):
+        return Presented((), (), (), _message(shows.first_message, token, user))
     problems: list[Problem] = []
 
     def fill(path: str, template: str, bad: re.Pattern[str], what: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 from probe.certificate.case import Case, Count, Dose
 from probe.certificate.cases_doors import DOORS
 from probe.certificate.cases_races import RACES
+from probe.certificate.cases_spike import SPIKES
 
 _EQUAL: Final = Count(1.0, 1.0, "each hit is one event, one message or one connection of its own")
 _TIME: Final = Count(None, None, "a time, not a number of hits; the limits judge each restart")
@@ -292,4 +293,6 @@ _HEALTH: Final = (
     ),
 )
 
-CASES: Final[tuple[Case, ...]] = (*_COLD, *_EVENTS, *_CONNECTIONS, *_HEALTH, *DOORS, *RACES)
+CASES: Final[tuple[Case, ...]] = (
+    *_COLD, *_EVENTS, *_CONNECTIONS, *SPIKES, *_HEALTH, *DOORS, *RACES,
+)  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 from probe.check.lines import outcome_words
 from probe.check.view import labels
 from probe.check.witness import headers_of
-from probe.check.words import plain, seconds
+from probe.check.words import duration, plain, seconds
 from probe.history.records import Kind, Run, Violation
 from probe.stats.quantiles import Value, quantile
 
@@ -63,7 +63,18 @@ def authenticity(history: History) -> dict[str, Any]:
         "wall_s": seconds(span),
         "rows": len(rows),
         "host": history.meta.get("host", {}),
+        **_clocks(history),
     }
+
+
+def _clocks(history: History) -> dict[str, Any]:
+    """Where workers read other clocks than the driver's, how well those are known."""
+    hosts = [str(host) for host in history.meta.get("hosts", [])]
+    if not hosts:
+        return {}
+    bound = duration(history.clock_bound_ns)
+    told = f"known to {bound}; instants of different hosts that are nearer have no order"
+    return {"hosts": hosts, "clocks": f"those of {', '.join(hosts)} are {told}"}
 
 
 def counts(views: Sequence[StageView]) -> dict[str, Any]:

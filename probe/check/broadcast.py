@@ -3,7 +3,8 @@
 The rule (docs/methods.md, Delivery): the unit is a run at another session of the same user
 that was ready before the run began and proved that it lived after the run was over: a
 sentinel that was sent after that came back, or anything came a second later. What the
-session that began the run did not get either is lost, and not missed here.
+session that began the run did not get either is lost, and not missed here. What of two hosts is
+nearer than their clocks are known has no order, and such a pair is left out.
 """
 
 from __future__ import annotations
@@ -77,13 +78,16 @@ def _pairs(units: Units) -> tuple[Ints, Ints]:
     offset = np.arange(len(run)) - np.repeat(np.cumsum(number) - number, number)
     other = coverage[order[low[run] + offset]]
     over = runs["ended"][run]
-    keep = (other["session"] != runs["session"][run]) & (other["ready"] < runs["begun"][run])
-    keep &= (other["alive"] > over + AFTER_NS) | (
-        _asked(view, coverage)[order[low[run] + offset]] > over
+    apart = view.history.clock_bound_ns  # of hosts whose clocks may be wrong by so much
+    keep = other["session"] != runs["session"][run]
+    keep &= other["ready"] < runs["begun"][run] - apart
+    keep &= (other["alive"] > over + AFTER_NS + apart) | (
+        _asked(view, coverage)[order[low[run] + offset]] > over + apart
     )
     run, session = run[keep], other["session"][keep]
     stalled = overlapping(
-        view.history.stalls, session, runs["begun"][run], runs["ended"][run] + AFTER_NS
+        view.history.stalls, session, runs["begun"][run] - apart,
+        runs["ended"][run] + AFTER_NS + apart,
     )  # fmt: skip
     return run[stalled < 0], session[stalled < 0].astype(np.int64)
 

@@ -53,13 +53,14 @@ def meanwhile(
     others = sessions["session"][~np.isin(sessions["identity"], users)]
     others = others[~np.isin(others, loud)]
     runs = view.runs[among(view.runs["session"], others)]
-    runs = runs[_during(runs["begun"], times)]
+    apart = view.history.clock_bound_ns
+    runs = runs[_during(runs["begun"], times, apart)]
     marks = of_stage(view, Kind.SENTINEL)
     marks = marks[among(marks["session"], others)]
-    sent = marks[(marks["flag"] == 0) & _during(marks["t"], times)]
+    sent = marks[(marks["flag"] == 0) & _during(marks["t"], times, apart)]
     got = of_stage(view, Kind.GOT)
     got = got[among(got["session"], others)]
-    told = got[np.isin(got["flag"], refusing) & _during(got["t"], times)]
+    told = got[np.isin(got["flag"], refusing) & _during(got["t"], times, apart)]
     # A run that began and then hung has met no limit.
     mute = (runs["outcome"] == Run.GIVEN_UP) & ~np.isin(runs["key"], got["b"])
     mute &= not view.history.lost
@@ -72,10 +73,11 @@ def meanwhile(
     )
 
 
-def _during(t: NDArray[np.int64], times: list[tuple[int, int]]) -> Mask:
+def _during(t: NDArray[np.int64], times: list[tuple[int, int]], apart: int) -> Mask:
+    """For sure: clocks of hosts are known to `apart` ns."""
     out = np.zeros(len(t), dtype=np.bool_)
     for began, until in times:
-        out |= (t >= began) & (t <= until + AFTER_NS)
+        out |= (t >= began + apart) & (t <= until + AFTER_NS - apart)
     return out
 
 

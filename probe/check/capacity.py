@@ -1,46 +1,38 @@
-"""Capacity: between which two rates the service leaves its limits, and how it scales.
+"""Capacity: between which two levels the service leaves its limits, and how it scales.
 
-The rule (docs/methods.md, Capacity): the knee lies between the highest rate proven within and
+The rule (docs/methods.md, Capacity): the knee lies between the highest level proven within and
 the lowest proven beyond, and nothing else is said of it. Where the probe gave out first, or the
 ceiling was reached, the answer is "at least". How the service scales (USL) is told beside it and
-judges nothing; Little's law is checked level by level, for where it fails the accounting is wrong.
+judges nothing; Little's law is checked level by level, for where it fails the accounting is
+wrong, and such a level is left out of what is said of scaling.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probe.check.bound import Part, unmeasured
+from probe.check.capacity_words import WHY, drift, limit, missing, words_of
 from probe.check.catalogue import finding
 from probe.check.climb import climb
-from probe.check.latency import level_words, sample
+from probe.check.latency import sample
 from probe.check.verdict import Check, Outcome
 from probe.check.witness import witnesses
-from probe.check.words import counted, duration, percent, seconds
+from probe.check.words import seconds
+from probe.stats.levels import FAILED_NS
 from probe.stats.quantiles import MoreThan, Value
-from probe.stats.queueing import littles_law
+from probe.stats.queueing import LITTLE_GAP_MAX, littles_law
 from probe.stats.usl import fit_usl
-from probe.units import canonical_rate
 
 if TYPE_CHECKING:
     from probe.check.climb import Climb, Run
     from probe.check.view import StageView
     from probe.stats.knee import Knee
-    from probe.stats.levels import Judged
     from probe.stats.usl import Span, Usl
-
-_WHY: Final = {
-    "open": "the levels in between stay open after all their repeats",
-    "generator": "the probe gave out before the service did",
-    "ceiling": "every level up to the ceiling was within",
-    "floor": "no level was within, however low",
-    "budget": "the search used up its levels",
-    "inconsistent": "a level beyond lies below one that is within, which more repeats did not mend",
-    None: "the search was cut off",
-}
 
 
 def capacity(view: StageView) -> Part:
@@ -51,8 +43,7 @@ def capacity(view: StageView) -> Part:
     found = climb(view)
     found.search.next()  # says why it is over, if it is
     knee = found.search.knee()
-    scaling = _scaling(view, found.runs)
-    part.summary["capacity"] = {view.name: _told(found, knee, scaling)}
+    part.summary["capacity"] = {view.name: _told(found, knee, *_scaling(view, found))}
     part.summary["levels"] = {view.name: _levels(found)}
     if not any(each.n for each in found.runs):
         why = next((each.unfit for each in found.runs if each.unfit), view.why or "no level")
@@ -77,9 +68,9 @@ def _check(view: StageView, found: Climb, knee: Knee) -> Check:
         verdict = Outcome.FAIL
     else:
         verdict = Outcome.INCONCLUSIVE
-    message = _words(found, knee)
+    message = words_of(found, knee)
     if least is not None:
-        message += f"; at least {canonical_rate(least)} is asked for"
+        message += f"; at least {found.rule.shown(least)} is asked for"
     return Check(
         id=f"{view.name}.capacity",
         stage=view.name,
@@ -91,88 +82,89 @@ def _check(view: StageView, found: Climb, knee: Knee) -> Check:
         estimate=None if low is None or high is None else math.sqrt(low * high),
         interval=(low, high),
         limit=least,
-        unit="/s",
+        unit=found.rule.unit,
         control="the levels within",
     )
 
 
-def _words(found: Climb, knee: Knee) -> str:
-    low, high = knee.low_per_s, knee.high_per_s
-    levels = {level.rate_per_s: level for level in found.search.levels}
-    held = f"{_limit(found)} and {percent(found.rule.goodput)} of the clients succeed"
-    beyond = "" if high is None else f"at {canonical_rate(high)} {_broken(found, levels[high])}"
-    match knee.state:
-        case "found":
-            words = (
-                f"the knee is between {canonical_rate(low or 0)} and {canonical_rate(high or 0)}"
-            )
-            words += f": up to {canonical_rate(low or 0)} {held}; {beyond}"
-        case "at_least":
-            words = f"at least {canonical_rate(low or 0)}: up to there {held}"
-        case "at_most":
-            words = f"less than {canonical_rate(high or 0)}: {beyond}"
-        case "unknown":
-            words = "no level is proven within or beyond"
-    if knee.why != "resolved":
-        words += f"; {_WHY[knee.why]}"
-    unfit = [each for each in found.runs if each.unfit]
-    if unfit and knee.why == "generator":
-        worst = unfit[-1]
-        words += f" (at {canonical_rate(worst.rate_per_s)} {worst.unfit})"
-    elif unfit:
-        words += f"; {counted(len(unfit), 'repeat')} left out, as the probe was not fit then"
-    return words
-
-
-def _limit(found: Climb) -> str:
-    rule = found.rule
-    return f"p{rule.quantile * 100:.10g} of {rule.phase} is within {duration(rule.within)}"
-
-
-def _broken(found: Climb, level: Judged) -> str:
-    told = {
-        "latency": f"p{found.rule.quantile * 100:.10g} is {level_words(level.estimate)}, surely "
-        f"over {level_words(level.low)}",
-        "errors": "so many fail that the quantile is a failure",
-        "goodput": f"only {percent(level.goodput.value)} of the clients succeed",
-    }
-    return " and ".join(told[each] for each in level.broken if each in told)
+def _first(found: Climb, knee: Knee) -> list[str]:
+    """What gave out first; of questions, whether connections failed or answers did not come."""
+    names: list[str] = list(knee.first)
+    if found.rule.stays and knee.high_per_s is not None and {"errors", "goodput"} & set(names):
+        lost, late = missing(found, knee.high_per_s)
+        names = [name for name in names if name not in ("errors", "goodput")]
+        names += [name for name, n in (("errors", lost), ("delivery", late)) if n]
+    return names
 
 
 def _finding(view: StageView, found: Climb, knee: Knee, check: Check) -> Any:
     level = next(x for x in found.search.levels if x.rate_per_s == knee.high_per_s)
-    numbers = [each.number for each in found.runs if each.rate_per_s == level.rate_per_s]
-    rows = view.attempts[np.isin(view.attempts["trial"], numbers)]
+    runs = [each for each in found.runs if each.rate_per_s == level.rate_per_s]
+    code = "capacity.errors" if "latency" not in level.broken else "capacity.latency"
+    if found.rule.stays:
+        bad = Counter(np.concatenate([_bad(found, each) for each in runs]).tolist())
+        rows = view.attempts[np.isin(view.attempts["session"], list(bad))]
+        worst = np.array([float(bad[session]) for session in rows["session"].tolist()])
+        cases = witnesses(view, rows, worst)
+        return finding(code, check.id, bad.total(), check.message, witness=cases)
+    rows = view.attempts[np.isin(view.attempts["trial"], [each.number for each in runs])]
     of_level = sample(view, rows, found.rule.phase)
     late = (of_level.kind > 0) | (of_level.took > found.rule.within)
     worst = np.where(of_level.kind > 0, np.inf, of_level.took.astype(np.float64))
-    code = "capacity.errors" if "latency" not in level.broken else "capacity.latency"
     cases = witnesses(view, of_level.rows[late], worst[late])
     return finding(code, check.id, int(late.sum()), check.message, witness=cases)
 
 
-def _scaling(view: StageView, runs: tuple[Run, ...]) -> Usl | None:
-    """The fit over all repeats that count, of what got through while clients were there."""
-    kept = [r for r in runs if not r.unfit and r.in_flight > 0 and r.done_per_s > 0]
+def _bad(found: Climb, run: Run) -> Any:
+    """The sessions of questions that were answered late, or not, one entry for each."""
+    assert run.sessions is not None
+    return run.sessions[run.measured.latency_ns > found.rule.within]
+
+
+def _scaling(view: StageView, found: Climb) -> tuple[Usl | None, list[str]]:
+    """The fit of what got through while so much was under way, and which levels have no part.
+
+    Only levels count whose accounting Little's law bears out. Connections that are held have
+    no throughput of their own: nothing is fitted to them.
+    """
+    if found.rule.of == "connections":
+        return None, []
+    out, kept = [], []
+    for level in found.search.levels:
+        runs = [r for r in found.runs if r.rate_per_s == level.rate_per_s and not r.unfit]
+        gap = _little(runs)
+        if gap is not None and gap > LITTLE_GAP_MAX:
+            out.append(found.rule.shown(level.rate_per_s))
+        elif gap is not None:
+            kept += [r for r in runs if r.in_flight > 0 and r.done_per_s > 0]
     seed = np.random.SeedSequence([int(view.history.meta.get("seed", 0)), view.index])
-    return fit_usl(
+    fitted = fit_usl(
         [each.rate_per_s for each in kept],
         [each.in_flight for each in kept],
         [each.done_per_s for each in kept],
         np.random.Generator(np.random.PCG64(seed)),
     )
+    return fitted, out
 
 
-def _told(found: Climb, knee: Knee, scaling: Usl | None) -> dict[str, Any]:
+def _told(found: Climb, knee: Knee, scaling: Usl | None, without: list[str]) -> dict[str, Any]:
+    """What is known; `low`, `high` and `most` are in `unit`, those per second only of rates."""
+    ends = {"low": knee.low_per_s, "high": knee.high_per_s, "most": found.most_per_s}
+    rates = found.rule.of != "connections"
     return {
+        "of": found.rule.of,
         "state": knee.state,
-        "low_per_s": knee.low_per_s,
-        "high_per_s": knee.high_per_s,
-        "first_limit": list(knee.first),
-        "why": _WHY.get(knee.why, "resolved"),
-        "held_to": _limit(found),
-        "most_per_s": found.most_per_s,
+        **ends,
+        "unit": found.rule.unit,
+        **{f"{name}_per_s": end for name, end in ends.items() if rates},
+        "first_limit": _first(found, knee),
+        "why": WHY.get(knee.why, "resolved"),
+        "held_to": limit(found),
+        "quantile": found.rule.quantile,
+        "within_s": seconds(found.rule.within),
+        "goodput_min": found.rule.goodput,
         "scaling": None if scaling is None else _usl(scaling),
+        "scaling_without": without,
     }
 
 
@@ -196,18 +188,22 @@ def _span(span: Span | None) -> str | None:
 
 
 def _levels(found: Climb) -> list[dict[str, Any]]:
-    """A row for each level, by rate."""
+    """A row for each level; `rate_per_s` is what it offers: clients, or questions."""
     out = []
     for level in found.search.levels:
         runs = [r for r in found.runs if r.rate_per_s == level.rate_per_s and not r.unfit]
+        moved = drift(found, level.rate_per_s)
+        lost, late = missing(found, level.rate_per_s)
         out.append(
             {
-                "rate_per_s": level.rate_per_s,
+                "level": level.rate_per_s,
+                "rate_per_s": found.rule.asks_per_s(level.rate_per_s),
                 "status": level.status,
                 "broken": ", ".join(level.broken),
                 "repeats": level.repeats,
                 "unfit": level.unfit,
                 "n": level.n,
+                "median_s": _median(runs),
                 "quantile_s": _level_s(level.estimate),
                 "quantile_low_s": _level_s(level.low),
                 "quantile_high_s": _level_s(level.high),
@@ -215,9 +211,20 @@ def _levels(found: Climb) -> list[dict[str, Any]]:
                 "done_per_s": _mean([each.done_per_s for each in runs]),
                 "clients": _mean([each.in_flight for each in runs]),
                 "little_gap": _little(runs),
+                "second_half_ratio": None if moved is None else round(moved, 3),
+                **({"lost": lost, "unanswered": late} if found.rule.stays else {}),
             }
         )
     return out
+
+
+def _median(runs: list[Run]) -> float | None:
+    """The middle answer of a level, in seconds; None where it has none, or the middle failed."""
+    every = [each.measured for each in runs]
+    took = np.concatenate([each.latency_ns for each in every]) if every else np.zeros(0)
+    middle = len(took) // 2
+    ns = int(np.partition(took, middle)[middle]) if len(took) else FAILED_NS
+    return None if ns == FAILED_NS else seconds(ns)
 
 
 def _little(runs: list[Run]) -> float | None:

@@ -16,6 +16,7 @@ from probe.check.entries_delivery import DELIVERY, FAMILIES
 from probe.check.entries_negotiation import NEGOTIATION
 from probe.check.entries_pressure import PRESSURE
 from probe.check.entries_race import OWN, RACES
+from probe.check.entries_spike import SPIKE
 from probe.check.entry import Entry
 from probe.check.verdict import Finding, Witness
 
@@ -260,6 +261,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     **PRESSURE,
     **RACES,
     **CAPACITY,
+    **SPIKE,
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probe.check.fitness_held import held
 from probe.check.fitness_load import load
 from probe.check.fitness_machine import OWN, Notes, machine
 from probe.check.verdict import Fitness
@@ -43,6 +44,7 @@ def fitness(
     if begun or not climbed:
         machine(notes, rows, _smallest_limit(views))
     load(notes, history, resolved, begun)
+    held(notes, rows, begun)
     lost = history.lost
     notes.figures["journal_rows_lost"] = lost
     if lost:

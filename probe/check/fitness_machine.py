@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from probe.history.columns import Rows
 
 OWN: Final = (Kind.LAG, Kind.CPU, Kind.STEAL, Kind.GC, Kind.LIMIT, Kind.MEMORY)
-_LAB: Final = 1
+LAB: Final = 1
+"""The number of the lab's process in rows."""
 _MIB: Final = 2**20
 _WHOSE: Final = {Memory.MACHINE: "this machine", Memory.GROUP: "this container"}
 
@@ -81,7 +82,7 @@ def _of(rows: Rows, kind: Kind) -> Rows:
 def _each(rows: Rows, column: str = "op") -> Iterator[tuple[str, Rows]]:
     """The rows of each process of the probe by time, with its name in a sentence."""
     for process in np.unique(rows[column]).tolist():
-        if process != _LAB:
+        if process != LAB:
             mine = rows[rows[column] == process]
             name = "the probe" if process == 0 else f"worker {process - 1}"
             yield name, mine[np.argsort(mine["t"], kind="stable")]

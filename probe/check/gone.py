@@ -150,9 +150,12 @@ def _tail(view: StageView, rows: Rows) -> Tail:
     if (rows["outcome"] < 0).any():
         signs.append(np.array([view.ended]))  # whether it was lost is not known
     alive = max((int(part.max()) for part in signs if len(part)), default=0)
-    failed = ~fine & decided(rows) & ~(lost & (rows["ready"] > 0)) & (rows["end"] > alive)
+    # Of hosts whose clocks may be wrong by so much: what failed did so after that for sure, and
+    # what was dropped may have been.
+    apart = view.history.clock_bound_ns
+    failed = ~fine & decided(rows) & ~(lost & (rows["ready"] > 0)) & (rows["end"] > alive + apart)
     mute = quiet & (_closed_at(view, rows) > alive)
-    dropped = lost & ~broke & (gone_at(rows) >= alive)
+    dropped = lost & ~broke & (gone_at(rows) >= alive - apart)
     others = (rows["ready"] > 0) & (rows["end"] > alive) & ~(mute | dropped)
     return Tail(
         alive,

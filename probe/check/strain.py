@@ -11,6 +11,7 @@ from probe.check.limits import rate_limit
 from probe.check.modes import modes
 from probe.check.pings import pings
 from probe.check.pressure import pressure
+from probe.check.spike import after_spike
 from probe.check.stays import stays
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from probe.check.view import StageView
 
 STRAIN: Final[tuple[Callable[[StageView], Part], ...]] = (
-    gone, stays, pings, pressure, rate_limit, large, modes, drift,
+    gone, stays, pings, pressure, rate_limit, large, modes, drift, after_spike,
 )  # fmt: skip
 
 
@@ -43,4 +44,6 @@ def strained(view: StageView) -> list[tuple[str, bool]]:
     out = [(what, True) for wanted, whats in every if wanted for what in whats]
     if expect.drift is not None:
         out += [("drift.latency", expect.drift.required), ("drift.memory", False)]
+    if expect.after_spike is not None:
+        out.append(("after_spike", expect.after_spike.required))
     return out

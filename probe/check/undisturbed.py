@@ -56,7 +56,7 @@ def undisturbed(view: StageView) -> Part:
         part.checks.append(unmeasured(view, "undisturbed", "absence", "no ping was sent"))
         return part
     took, known = _waits(view, sent)
-    every = _disturbances(sent, took, limit)
+    every = _disturbances(sent, took, limit, view.history.clock_bound_ns)
     ours = [each for each in every if _own_lag(view, each) * 2 >= limit]
     real = [each for each in every if each not in ours]
     part.checks.append(_check(view, real, len(ours), took[known], limit))
@@ -95,12 +95,16 @@ def _waits(view: StageView, sent: Rows) -> tuple[Ints, NDArray[np.bool_]]:
     return np.maximum(took, 0), came > 0
 
 
-def _disturbances(sent: Rows, took: Ints, limit: int) -> list[Disturbance]:
-    """Slow pings, those that overlap together; `sent` is by time."""
+def _disturbances(sent: Rows, took: Ints, limit: int, apart: int) -> list[Disturbance]:
+    """Slow pings, those that overlap together; `sent` is by time.
+
+    Also those that may overlap, since clocks are known to `apart` ns: two disturbances are a
+    finding, and one is none.
+    """
     out: list[Disturbance] = []
     for k in np.flatnonzero(took > limit).tolist():
         since, wait = int(sent["t"][k]), int(took[k])
-        if out and since <= out[-1].until:
+        if out and since <= out[-1].until + apart:
             last = out.pop()
             until, longest = max(last.until, since + wait), max(last.longest, wait)
             out.append(Disturbance(last.since, until, longest, (*last.places, k)))
@@ -111,8 +115,9 @@ def _disturbances(sent: Rows, took: Ints, limit: int) -> list[Disturbance]:
 
 def _own_lag(view: StageView, each: Disturbance) -> int:
     """Our own heartbeat's worst lag in that time, ns."""
-    rows = in_time(view, Kind.LAG)
-    mine = rows[(rows["t"] >= each.since) & (rows["t"] - rows["b"] <= each.until)]
+    rows, apart = in_time(view, Kind.LAG), view.history.clock_bound_ns
+    begun = rows["t"] - rows["b"]
+    mine = rows[(rows["t"] >= each.since - apart) & (begun <= each.until + apart)]
     return int(mine["b"].max()) if len(mine) else 0
 
 

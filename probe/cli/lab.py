@@ -22,6 +22,9 @@ def command(
     defect: Annotated[
         list[str] | None, typer.Option(help="NAME[=VALUE], repeatable; `--list-defects` lists.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="So many serve, behind one that listens.")
+    ] = 1,
     list_defects: Annotated[
         bool, typer.Option("--list-defects", help="Print the defects as JSON.")
     ] = False,
@@ -33,6 +36,8 @@ def command(
     words = [sys.executable, "-m", "probe.lab", "--port", str(port)]
     for each in defect or []:
         words += ["--defect", each]
+    if processes > 1:
+        words += ["--processes", str(processes)]
     if list_defects:
         words.append("--list-defects")
     if tls:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from probe.cli.judging import Climbed
     from probe.engine.site import Live
     from probe.redact import Redactor
 
@@ -50,11 +51,14 @@ class Log:
 class Progress:
     """Shows `live` until cancelled."""
 
-    def __init__(self, console: Console, live: Live, log: Log, *, quiet: bool) -> None:
+    def __init__(
+        self, console: Console, live: Live, log: Log, *, quiet: bool, climbed: Climbed | None = None
+    ) -> None:
         self._console = console
         self._live = live
         self._log = log
         self._quiet = quiet
+        self._climbed = climbed
         self._began = now_ns()
         self._last: tuple[str, int] = ("", 0)
         self._unfit: set[str] = set()  # what the log has been told
@@ -107,6 +111,8 @@ class Progress:
         failures = ", ".join(f"{name} {count}" for name, count in live.outcomes.most_common(4))
         if live.anomalies is not None:
             words = f"{self._raced()}, {live.launched} clients"
+        elif climb := self._climb():
+            words = f"{', '.join(climb)}; {live.launched} clients, {live.alive} now"
         else:
             words = (
                 f"{live.launched} clients, {live.alive} now, {live.ready} ready, "
@@ -120,6 +126,20 @@ class Progress:
         live = self._live
         return f"{live.trial} of at most {live.trials} trials, {live.anomalies} went wrong"
 
+    def _climb(self) -> tuple[str, str, str] | None:
+        """The level that was played last, and between which two the knee lies so far."""
+        climbed = self._climbed
+        if climbed is None or not climbed.last:
+            return None
+        if not self._live.stage.startswith(f"{climbed.stage} "):
+            return None  # another stage is under way by now
+        low, high = climbed.within, climbed.beyond
+        return (
+            f"last {climbed.last}",
+            f"within up to {low}" if low else "none within yet",
+            f"beyond from {high}" if high else "none beyond yet",
+        )
+
     def _block(self) -> Table:
         live = self._live
         grid = Table.grid(padding=(0, 2))
@@ -131,6 +151,8 @@ class Progress:
         if live.anomalies is not None:
             most = f"of at most {live.trials}"
             grid.add_row(f"trials {live.trial}", most, f"went wrong {live.anomalies}")
+        elif climb := self._climb():
+            grid.add_row(*climb)
         else:
             grid.add_row(
                 f"runs {live.runs}", f"messages {live.messages}", f"sessions failed {live.failed}"

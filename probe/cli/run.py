@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json as json_text
 import os
-import platform
 import secrets as random_source
 import shlex
-import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,29 +20,30 @@ import uvloop
 
 from probe.cli.again import only
 from probe.cli.calibration import Quote, beyond, quote
+from probe.cli.caller import called_by, host
+from probe.cli.checking import LAB_ADDRESS, check_defects, check_ways
 from probe.cli.console import console
 from probe.cli.drawing import understood
 from probe.cli.files import Loaded, load, variables
-from probe.cli.judging import judge_of, judge_run
+from probe.cli.judging import Climbed, judge_of, judge_run
 from probe.cli.progress import Log, Progress
 from probe.cli.showing import planned, show_plan
-from probe.cli.spread import WORKERS_MAX, spread
+from probe.cli.spread import LOCAL, WORKERS_MAX, cluster_of, spread
+from probe.cli.until import limited
 from probe.engine.lab import SECRET_VARIABLE
-from probe.engine.limits import fit, own_addresses
-from probe.engine.routes import make_proxy, make_routes, tls_options
+from probe.engine.limits import fit, foretold
+from probe.engine.routes import make_proxy, make_routes
 from probe.engine.run import Ended, Order, execute
 from probe.engine.site import Live
 from probe.errors import ConfigError, Problem
 from probe.history.folder import LOG, RESOLVED, new_run, point_latest
 from probe.model.auth import secrets
 from probe.model.plan import Plan, ceilings, make_plan
-from probe.model.reading import nearest
 from probe.model.resolved import Resolved, target_facts
 from probe.redact import Redactor
 from probe.report.document import document, json_bytes
 from probe.report.terminal import show
 from probe.report.writer import write_reports
-from probe.wire.route import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +55,6 @@ if TYPE_CHECKING:
     from probe.model.target import Target
 
 SEED_MAX = 2**32
-LAB_ADDRESS = "127.0.0.1:1"  # its port is not known yet
 SECRET_MIN = 6  # what is shorter and stands in a query or header is a word, and no key
 
 
@@ -82,8 +77,7 @@ def command(
         list[str] | None, typer.Option(help="Run only this stage (repeatable).")
     ] = None,
     at: Annotated[
-        str | None,
-        typer.Option(help="Try a race at this offset alone, such as +12ms, against a control."),
+        str | None, typer.Option(help="Try a race at this offset alone, such as +12ms.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="How often, at each of the two.")
@@ -92,6 +86,9 @@ def command(
         bool,
         typer.Option("--shrink", help="With --at: the fewest clients and steps that show it."),
     ] = False,
+    until: Annotated[
+        str | None, typer.Option(help="The limit of the capacity stage, such as 'p99<500ms'.")
+    ] = None,
     defect: Annotated[
         list[str] | None,
         typer.Option(help="Switch on a defect of the embedded lab: NAME[=VALUE] (repeatable)."),
@@ -104,6 +101,12 @@ def command(
         typer.Option(
             min=1, max=WORKERS_MAX, help="Processes that play the load; unset: as it takes."
         ),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where workers are: local, or ray (docs/cluster.md).")
+    ] = LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster: HOST:6379, auto; unset: our own.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
     dry_run: Annotated[
@@ -119,40 +122,42 @@ def command(
     """Run a scenario against a target and judge it."""
     lab_secret = random_source.token_urlsafe(36)
     loaded = _load(scenario, target, sets or [], restarts, defect or [], lab_secret)
-    loaded = only(loaded, stage or [], at, trials, shrink=shrink)
-    if seed is None:
-        seed = random_source.randbelow(SEED_MAX)
+    loaded = limited(only(loaded, stage or [], at, trials, shrink=shrink), until)
+    seed = random_source.randbelow(SEED_MAX) if seed is None else seed
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)
     screen = console(no_color=no_color, stderr=json)
     if dry_run:
         show_plan(screen, loaded, plan)
     ceilings(plan, loaded.target)
     known = quote()
-    divided, notes = spread(loaded, plan, workers, known)
+    divided, notes = spread(loaded, plan, workers, known, cluster_of(engine, address))
     notes += beyond(loaded.scenario, plan, known, divided.count if divided else 1)
-    _check_ways(loaded)
+    check_ways(loaded)
+    routes = make_routes(loaded.target, LAB_ADDRESS).values()
     if dry_run:
-        _say(screen, notes)
+        _say(screen, [*notes, *foretold(plan, routes, divided)])
         return
-    fit(plan, make_routes(loaded.target, LAB_ADDRESS).values(), divided)
-    redactor = Redactor(lab_secret, *secrets(loaded.target.auth, seed=seed))
-    for secret in _network_secrets(loaded.target, variables()):
-        redactor.add(secret)
+    fit(plan, routes, divided)
+    redactor = _redactor(loaded.target, lab_secret, seed)
     folder = new_run(out, loaded.name, datetime.now(UTC))
     order = _order(loaded, plan, folder, redactor, lab_secret, defect or [], divided, known)
     if not quiet:
         _say_what(screen, loaded, plan, notes, verbose=verbose)
-    try:
-        ended = _execute(order, screen, quiet=quiet)
-    except Exception:
-        with contextlib.suppress(Exception):
-            _judge(folder)  # so that whoever reads verdict.json finds one
-        raise
-    judgement = _judge(folder)
+    ended, judgement = _played(order, screen, quiet=quiet)
     if json:
         sys.stdout.buffer.write(json_bytes(document(judgement)))
     _tell(judgement, ended, None if quiet else screen, folder)
     raise typer.Exit(judgement.exit_code)
+
+
+def _played(order: Order, screen: Console, *, quiet: bool) -> tuple[Ended, Judgement]:
+    try:
+        ended = _execute(order, screen, quiet=quiet)
+    except Exception:
+        with contextlib.suppress(Exception):
+            _judge(order.folder)  # so that whoever reads verdict.json finds one
+        raise
+    return ended, _judge(order.folder)
 
 
 def _tell(judgement: Judgement, ended: Ended, screen: Console | None, folder: Path) -> None:
@@ -180,53 +185,14 @@ def _load(
     if defects and not loaded.target.embedded:
         message = f"{loaded.target_name!r} is no embedded lab, which alone has any"
         raise ConfigError(Problem("--defect", "", message))
-    _check_defects(defects)
+    check_defects(defects)
     return _with_restarts(loaded, restarts)
 
 
-def _check_defects(defects: list[str]) -> None:
-    """ConfigError for a defect that the lab does not have; the lab itself is asked."""
-    if not defects:
-        return
-    words = [sys.executable, "-m", "probe.lab", "--list-defects"]
-    told = subprocess.run(words, check=True, capture_output=True, timeout=30)  # noqa: S603 -- ours
-    known = [str(row["name"]) for row in json_text.loads(told.stdout)]
-    problems = [
-        Problem("--defect", "", "the lab has no such defect", name, ", ".join(known),
-                nearest(name, known))
-        for name in (defect.partition("=")[0] for defect in defects) if name not in known
-    ]  # fmt: skip
-    if not problems:
-        words += [word for defect in defects for word in ("--defect", defect)]
-        asked = subprocess.run(words, check=False, capture_output=True, timeout=30)  # noqa: S603 -- ours
-        if asked.returncode:
-            why = (
-                asked.stderr.decode(errors="replace").strip().removeprefix("probe.lab: --defect: ")
-            )
-            problems = [Problem("--defect", "", why)]
-    if problems:
-        raise ConfigError(*problems)
-
-
-def _check_ways(loaded: Loaded) -> None:
-    """ConfigError for addresses, TLS files and programs that cannot be used, before a folder."""
-    restart = loaded.target.restart
-    if restart.by == "command" and shutil.which(restart.command[0]) is None:
-        raise ConfigError(
-            Problem(
-                str(loaded.target_path),
-                "restart.command",
-                "there is no such program, seen from here",
-                Path(restart.command[0]).name,
-                hint="a program and its arguments are items of a list, and no shell reads them",
-            )
-        )
-    make_routes(loaded.target, LAB_ADDRESS)
-    own_addresses(loaded.target.network.sources)
-    try:
-        make_context(tls_options(loaded.target.tls))
-    except ValueError as error:
-        raise ConfigError(Problem(str(loaded.target_path), "tls", str(error))) from None
+def _redactor(target: Target, lab_secret: str, seed: int) -> Redactor:
+    """What nobody is to read, as far as it is known before the first token."""
+    hidden = (*secrets(target.auth, seed=seed), *_network_secrets(target, variables()))
+    return Redactor(lab_secret, *hidden)
 
 
 def _network_secrets(target: Target, values: Mapping[str, str]) -> list[str]:
@@ -288,7 +254,7 @@ def _order(
     )
     (folder / RESOLVED).write_text(resolved.to_toml(), encoding="utf-8")
     point_latest(folder)
-    words = [_called_by(), "run", *sys.argv[2:]]
+    words = [called_by(), "run", *sys.argv[2:]]
     if "--seed" not in words:
         words += ["--seed", str(plan.seed)]
     meta: dict[str, Any] = {
@@ -312,7 +278,7 @@ def _order(
         "services": list(target.services),
         "types": list(loaded.dialect.types),
         "workers": divided.count if divided else 0,
-        "host": _host(),
+        "host": host(),
         "calibration": known.facts,
     }
     return Order(
@@ -332,34 +298,16 @@ def _order(
     )
 
 
-def _called_by() -> str:
-    """The command as the user can type it again from here."""
-    path = Path(sys.argv[0])
-    if path.name != "probe" or shutil.which("probe") or not path.exists():
-        return "probe"
-    return os.path.relpath(path)
-
-
-def _host() -> dict[str, Any]:
-    names = ("probe", "websockets", "aiohttp", "uvloop", "numpy", "pyjwt")
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu_count": os.cpu_count(),
-        "versions": {name: version(name) for name in names},
-    }
-
-
 def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
     """Run on uvloop; the first Ctrl-C ends the run in order, the second at once."""
-    live = Live()
+    live, climbed = Live(), Climbed()
     log = Log(order.folder / LOG, order.redactor)
     log.write("started", run_id=order.run_id, seed=order.plan.seed, again=order.meta["again"])
 
     async def whole() -> Ended:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        running = asyncio.ensure_future(execute(order, live, stop, judge_of(order.folder)))
+        running = asyncio.ensure_future(execute(order, live, stop, judge_of(order.folder, climbed)))
 
         def interrupt() -> None:
             if stop.is_set():
@@ -368,7 +316,8 @@ def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupt)
-        showing = asyncio.ensure_future(Progress(screen, live, log, quiet=quiet).show())
+        progress = Progress(screen, live, log, quiet=quiet, climbed=climbed)
+        showing = asyncio.ensure_future(progress.show())
         try:
             return await running
         finally:

@@ -49,7 +49,8 @@ def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
         top = peak(stage, plan.groups)
         rule = stage.stage
         if rule.capacity is not None:
-            rates = f"{rule.capacity.begin:g} to {rule.capacity.most:g}"
+            shown = rule.capacity.shown
+            rates = f"{shown(rule.capacity.begin)} to {shown(rule.capacity.most)}"
             budget = f"all within {format_duration(rule.budget)}"
             table.add_row(stage.name, rule.activity, "by level", "by level", rates, "", budget)
             continue

@@ -13,6 +13,7 @@ not there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,28 +24,46 @@ from probe.contract.said import (
     NUMBER_MAX,
     SEQUENCE_MAX,
     Said,
+    Told,
     index_of,
     is_flat,
     paths_of,
 )
 from probe.contract.schema import rules_of, shown
 from probe.contract.shapes import shapes_of
-from probe.contract.usual import usual_of
+from probe.contract.usual import Usual, usual_of
 from probe.history.records import Odd
 
 if TYPE_CHECKING:
     from probe.contract.framing import Split
     from probe.contract.schema import Breach, Rule
-    from probe.contract.usual import Usual
     from probe.model.dialect import Dialect
 
-__all__ = ["NOTHING", "SEQUENCE_MAX", "Reader", "Said", "reader_of"]
+__all__ = ["NOTHING", "SEQUENCE_MAX", "UNREADABLE", "Reader", "Said", "Told", "reader_of"]
 
-Reader = Callable[[bytes], tuple[Said, ...]]
-"""One Said per JSON object in the message, in their order; never raises."""
+Whole = Callable[[bytes], tuple[Said, ...]]
 Tell = Callable[[dict[str, Any]], Said]
 
 _new = tuple.__new__
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads messages of one dialect.
+
+    `one` is for whoever reads very many: the fields of the only object of a message, or
+    one of UNREADABLE for a message that it does not take, whatever that holds.
+    """
+
+    one: Usual
+    whole: Whole
+
+    def __call__(self, payload: bytes) -> tuple[Said, ...]:
+        """One Said per JSON object in the message, in their order; never raises."""
+        try:
+            return (Said._make(self.one(payload)),)
+        except UNREADABLE:
+            return self.whole(payload)
 
 
 def reader_of(dialect: Dialect) -> Reader | None:
@@ -58,12 +77,19 @@ def reader_of(dialect: Dialect) -> Reader | None:
     tell = _teller(dialect, rules)
     whole = _whole(split, tell, odd=not dialect.echo)
     if dialect.framing != "json":
-        return whole
-    long = _single(tell, whole)
-    return _short(usual_of(dialect), long)
+        return Reader(_none, whole)
+    single = _single(tell)
+    usual = usual_of(dialect)
+    if usual is None:
+        return Reader(single, whole)
+    return Reader(usual, Reader(single, whole))
 
 
-def _whole(split: Split, tell: Tell, *, odd: bool) -> Reader:
+def _none(_: bytes) -> Told:
+    raise ValueError("a message of this framing may hold several objects")
+
+
+def _whole(split: Split, tell: Tell, *, odd: bool) -> Whole:
     """Any framing. An echo promises no framing, so that nothing in it is odd."""
 
     def read(payload: bytes) -> tuple[Said, ...]:
@@ -76,18 +102,10 @@ def _whole(split: Split, tell: Tell, *, odd: bool) -> Reader:
     return read
 
 
-def _single(tell: Tell, whole: Reader) -> Reader:
-    """One JSON object: the common case first, everything else by the long way."""
+def _single(tell: Tell) -> Usual:
+    """One JSON object, seen in its canonical shape and held against the contract."""
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-    def read(payload: bytes) -> tuple[Said, ...]:
-        try:
-            message = decode(payload)
-        except UNREADABLE:
-            return whole(payload)
-        return (tell(message),)
-
-    return read
+    return lambda payload: tell(decode(payload))
 
 
 def _teller(dialect: Dialect, rules: list[Rule | None]) -> Tell:  # noqa: C901 -- a call costs more than a branch
@@ -166,20 +184,6 @@ def _said(
         kind, _id(run), _sequence(sequence), _id(thread), _id(user), _mark(cursor), _mark(mark),
         shape, breach,
     )  # fmt: skip
-
-
-def _short(usual: Usual | None, long: Reader) -> Reader:
-    """The usual message in one go, every other one by the long way."""
-    if usual is None:
-        return long
-
-    def read(payload: bytes) -> tuple[Said, ...]:
-        try:
-            return (usual(payload),)
-        except UNREADABLE:
-            return long(payload)
-
-    return read
 
 
 def _walk(message: Any, keys: list[str] | None) -> Any:

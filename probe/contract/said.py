@@ -32,6 +32,11 @@ class Said(NamedTuple):
     """The first breach of the contract: which, and `type.path: what`."""
 
 
+Told = tuple[
+    int, str | None, int, str | None, str | None, str | int | None, str | int | None, str,
+    "Breach | None",
+]  # fmt: skip
+"""The fields of a Said in their order, without the names, which cost."""
 NOTHING: Final = Said(0)
 
 

@@ -12,14 +12,14 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import jsonschema_rs
-
 from probe.contract.framing import kind_of
 from probe.errors import ConfigError, Problem
 from probe.history.records import Odd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import jsonschema_rs
 
     from probe.model.dialect import Dialect, JsonSchema
 
@@ -82,16 +82,25 @@ def rules_of(dialect: Dialect) -> list[Rule | None]:
 
 
 def _problem(path: str, schema: JsonSchema) -> list[Problem]:
+    if not schema:
+        return []
     try:
         _compiled(schema)
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
+    except ValueError as error:
         words = getattr(error, "message", "") or str(error)
         return [Problem("dialect", path, f"no JSON Schema: {words.splitlines()[0][:200]}")]
     return []
 
 
 def _compiled(schema: JsonSchema) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(schema, mask=_MASK, offline=True)
+    """The validator; ValueError where this is no schema, or refers to what is not there."""
+    # 3 MB, which a process without a schema need not hold beside its connections.
+    import jsonschema_rs  # noqa: PLC0415 -- see above
+
+    try:
+        return jsonschema_rs.Draft202012Validator(schema, mask=_MASK, offline=True)
+    except jsonschema_rs.ReferencingError as error:
+        raise ValueError(str(error)) from None
 
 
 def _rule(name: str, every: JsonSchema, own: JsonSchema) -> Rule | None:

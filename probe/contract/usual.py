@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from probe.contract.said import NUMBER_MAX, SEQUENCE_MAX, Said, index_of, is_flat, paths_of
+from probe.contract.said import NUMBER_MAX, SEQUENCE_MAX, Told, index_of, is_flat, paths_of
 from probe.contract.shapes import shapes_of
 
 if TYPE_CHECKING:
     from probe.model.dialect import Dialect, JsonSchema
 
-Usual = Callable[[bytes], Said]
+Usual = Callable[[bytes], Told]
 """From a message to what it says; ValueError or RecursionError where it is not usual."""
 
 ROLES: Final = ("run", "sequence", "thread", "user", "cursor", "mark")
@@ -43,7 +43,6 @@ _BOUNDS: Final[dict[str, dict[str, str]]] = {
     "string": {"minLength": "min_length", "maxLength": "max_length"},
 }
 _WORDS: Final = frozenset({"title", "description"})
-_new = tuple.__new__
 Fields = dict[str, tuple[str, Any, Any]]
 """By their name in the message: attribute, type and default."""
 
@@ -97,12 +96,12 @@ def _any_type(dialect: Dialect) -> Usual:
     decode = msgspec.json.Decoder(_struct(fields, unset)).decode
     fields_of = attrgetter("name", *ROLES)
 
-    def usual(payload: bytes) -> Said:
+    def usual(payload: bytes) -> Told:
         name, run, sequence, thread, user, cursor, mark = fields_of(decode(payload))
         kind = number_of(name, 0)
         if kind != sentinel:
             mark = None
-        return _new(Said, (kind, run, sequence, thread, user, cursor, mark, "", None))
+        return kind, run, sequence, thread, user, cursor, mark, "", None
 
     return usual
 
@@ -125,16 +124,16 @@ def _by_type(dialect: Dialect, containers: tuple[str, ...]) -> Usual | None:
         for number, key in enumerate(containers):
             # An object there may be a shape, which is not usual.
             fields.setdefault(key, (f"c{number}", _NO_OBJECT, None))
-        unset["kind"] = kind
+        unset |= {"kind": kind, "shape": "", "breach": None}
         structs.append(_struct(fields, unset, tag_field=dialect.paths.type, tag=name))
     if not structs:
         return None
     decode = msgspec.json.Decoder(reduce(or_, structs)).decode
-    fields_of = attrgetter("kind", *ROLES)
-    tail = ("", None)
+    # In the order of Said, all of it: of a struct without a field the class has the value.
+    fields_of = attrgetter("kind", *ROLES, "shape", "breach")
 
-    def usual(payload: bytes) -> Said:
-        return _new(Said, fields_of(decode(payload)) + tail)
+    def usual(payload: bytes) -> Told:
+        return fields_of(decode(payload))
 
     return usual
 

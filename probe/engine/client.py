@@ -52,9 +52,10 @@ class Client(Handshaking):
         expects a refusal tries once. A refusal is a status, or that the service ends the
         connection before it is ready; silence is none.
         """
-        await self.leave()
+        if self.connected:
+            await self.leave()
         shown = self._site.dialect.present[present or self.default]
-        pauses = self._pauses()
+        pauses: Iterator[int] | None = None
         while True:
             failure = await self._attempt(shown, ready=ready, early=early)
             if expect != "ready":
@@ -63,6 +64,7 @@ class Client(Handshaking):
                 return None
             if not self._ladder or self.stopping:
                 raise SessionOver(failure, stopped=self.stopping)
+            pauses = pauses or self._pauses()
             pause = next(pauses)
             if 0 < self.stop_ns < now_ns() + pause:
                 raise SessionOver(failure)

@@ -51,12 +51,34 @@ class Counters:
         values += [live.outcomes.get(name, 0) for name in WAYS]
         line[_FIRST : _FIRST + len(values)] = values
         line[_LAG] = live.lag_ns_max
-        line[_NAMED] = site.everybody.named = site.everybody.named or bool(self._lines[:, 1].any())
+        line[_NAMED] = site.everybody.named = site.everybody.named or self.named
         line[_BEAT] = now_ns()
+
+    def __len__(self) -> int:
+        """How many workers."""
+        return len(self._lines)
 
     def beat(self, index: int) -> int:
         """When a worker wrote last, monotonic ns; 0 never."""
         return int(self._lines[index, _BEAT])
+
+    @property
+    def named(self) -> bool:
+        """Whether any worker has seen the service call a user as we do."""
+        return bool(self._lines[:, _NAMED].any())
+
+    def line(self, index: int) -> bytes:
+        """One worker's line, for a host that does not share this memory."""
+        return bytes(self._lines[index].tobytes())
+
+    def put(self, index: int, line: bytes) -> None:
+        """The line of a worker of another host."""
+        self._lines[index] = np.frombuffer(line, np.int64)
+
+    def tell_named(self, index: int) -> None:
+        """Tell worker `index` that another host's has seen it."""
+        others = np.arange(len(self._lines)) != index
+        self._lines[others, _NAMED] = 1
 
     def add_to(self, live: Live) -> None:
         """Add what has been counted since the last time."""

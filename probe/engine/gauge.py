@@ -1,4 +1,4 @@
-"""A gauge: how many clients are under way, read at even times while a level is played.
+"""A gauge: how much is under way, read at even times while a level is played.
 
 The rule: it is counted by itself, from no stamp of a row, so that Little's law can check the
 accounting of the rows against it.
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final, Self
 from probe.clock import now_ns
 
 if TYPE_CHECKING:
-    from probe.engine.site import Live
+    from collections.abc import Callable
 
 EVERY_S: Final = 0.01
 
 
 class Gauge:
-    """As an async context; `mean` is for afterwards."""
+    """As an async context; `mean` is for afterwards. `count` tells how much it is just now."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
         self._readings: list[tuple[int, int]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -38,13 +38,13 @@ class Gauge:
 
     async def _read(self) -> None:
         while True:
-            self._readings.append((now_ns(), self._live.alive))
+            self._readings.append((now_ns(), self._count()))
             await asyncio.sleep(EVERY_S)
 
     def mean(self, from_ns: int, to_ns: int) -> float | None:
         """Over [from, to); each reading holds until the next. None where none falls into it.
 
-        After the last reading, which comes when all is over, nobody is left.
+        After the last reading, which comes when all is over, nothing is left.
         """
         stamps = [t for t, _ in self._readings]
         if not any(from_ns <= t < to_ns for t in stamps):

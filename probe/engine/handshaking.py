@@ -47,7 +47,7 @@ class Handshaking(Credentials):
         request, first_message = self._request(row)
         self.is_ready = False
         self._connection = self._open_end = None
-        self._sent, self._received = [0, 0], [0, 0]
+        self._begin_traffic()
         op = self.attempts
         self.attempts += 1
         site = self._site

@@ -6,10 +6,14 @@ it ought to be. What is odd (a breach of the contract, ids that disagree, anythi
 session or user) follows as rows with the same stamp, and then the message itself, for the
 first of each kind.
 
+What one read brought is heard together, so that what its messages share is asked once: what
+is waited for, and whether any of them has to be searched.
+
 Run ids that we make name the run of the probe, the session and the number, so a message
 that carries another session's is seen by a search for the first part of them: one `count`
 over the bytes, and as cheap a one for the session's own ids. JSON's escapes are undone
-before; nothing else is decoded.
+before; nothing else is decoded. Only if a search over all of a read finds something is each of
+its messages searched.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from probe.contract.reading import Said
+from probe.contract.reading import NOTHING, UNREADABLE, Reader
 from probe.engine.site import NOT_OURS
 from probe.engine.waiting import (
     BOUND,
@@ -36,6 +40,9 @@ from probe.engine.waiting import (
 from probe.history.records import Kind, Odd, Phase, identity_mark
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probe.contract.reading import Told
     from probe.engine.runs import Begun
 
 TEXT: Final = 1
@@ -43,7 +50,9 @@ FLOOD_FROM: Final = 1_000_000_000
 """Numbers of a flood's sentinels are from here on, those of `settle` below."""
 NO_RUN: Final = -1
 _DIGITS: Final = 18  # a longer number is none of ours, and no row could hold it
-_UNREAD: Final = (Said(0),)
+_UNREAD: Final = (NOTHING,)
+_NO_READER: Final = Reader(lambda _: NOTHING, lambda _: _UNREAD)
+_BETWEEN: Final = b"\n"  # no id and no token goes across it
 _BY_RUN, _BY_USER, _BY_TOKEN = range(3)  # FOREIGN.flag
 # Signs of ids and tokens: letters, digits, "-", "." and "_".
 _ESCAPED: Final = re.compile(rb"\\u00(2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
@@ -59,35 +68,79 @@ class Hearing(Waiting):
     __slots__ = ()
 
     def message(self, t_ns: int, opcode: int, payload: bytes) -> None:
-        """One message: rows, then whatever waits for it."""
+        """One message, as `messages`."""
+        self._hear(t_ns, opcode, (payload,))
+
+    def messages(self, t_ns: int, opcode: int, payloads: Sequence[bytes]) -> None:
+        """What one read brought, in its order: rows, then whatever waits for it."""
+        if type(self).message is Hearing.message:
+            self._hear(t_ns, opcode, payloads)
+        else:  # a class that hears each by itself
+            for payload in payloads:
+                self.message(t_ns, opcode, payload)
+
+    def _hear(self, t_ns: int, opcode: int, payloads: Sequence[bytes]) -> None:
         site = self._site
-        site.live.messages += 1
-        received = self._received
-        received[0] += 1
-        received[1] += len(payload)
-        read = site.read
-        said: tuple[Said, ...] = _UNREAD
-        if read is not None and (opcode == TEXT or site.reads_binary):
-            said = read(payload) or _UNREAD
+        together = _BETWEEN.join(payloads)
+        site.live.messages += len(payloads)
+        self._received += len(payloads)
+        self._received_bytes += len(together) + 1 - len(payloads)
+        reader = site.read if opcode == TEXT or site.reads_binary else None
+        close = site.keep_left > 0 or self._looks_odd(together)
+        if reader is None and not close:
+            op = self.attempts - 1
+            site.journal.rows(len(payloads), t_ns, self._session, op, Kind.GOT, 0, 0, NO_RUN)
+        else:
+            self._read(t_ns, opcode, payloads, reader or _NO_READER, close=close)
+        if self._await_kind == MESSAGE or (self._echo is not None and self._echo in payloads):
+            self._wake(DONE)
+
+    def _read(
+        self, t_ns: int, opcode: int, payloads: Sequence[bytes], reader: Reader, *, close: bool
+    ) -> None:
+        one, heard = reader.one, self._heard
+        more: Sequence[Told] = ()
         odd: list[int] = []
-        keys = [self._heard(t_ns, each, odd) for each in said]
+        for payload in payloads:
+            try:
+                told = one(payload)
+            except UNREADABLE:
+                told, *more = reader.whole(payload) or _UNREAD
+            key = heard(t_ns, told, odd)
+            if close or more or odd:
+                keys = [key, *[heard(t_ns, each, odd) for each in more]]
+                self._look(t_ns, opcode, payload, told, keys, odd)
+                more, odd = (), []
+
+    def _looks_odd(self, together: bytes) -> bool:
+        """Whether any of these messages has to be searched by itself."""
+        site = self._site
+        if together.find(b"\\") >= 0 and b"\\u" in together:
+            return True
+        if together.find(b"J") >= 0 and b"eyJ" in together:
+            return True
+        return site.scans and together.count(site.nonce_bytes) != together.count(self._own)
+
+    def _look(
+        self, t_ns: int, opcode: int, payload: bytes, told: Told, keys: list[int], odd: list[int]
+    ) -> None:
+        """One message by itself: what it has of others, and whether it is kept."""
+        site = self._site
         text = payload
         if b"\\u" in payload:
             text = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), payload)
         if site.scans:
             count = text.count(site.nonce_bytes)
             if count and count != text.count(self._own):
-                self._foreign(t_ns, said, keys, text, count, odd)
+                self._foreign(t_ns, told, keys, text, count, odd)
         if b"eyJ" in text:
             for index in sorted(site.everybody.shown_in(text) - {self._identity.index}):
-                self._is_foreign(t_ns, _BY_TOKEN, said[0].kind, identity_mark(index), odd)
+                self._is_foreign(t_ns, _BY_TOKEN, told[0], identity_mark(index), odd)
         if site.keep_left > 0:
             site.keep_left -= 1
             self._keep(t_ns, 1, opcode, payload)
         elif odd and any([site.journal.wants(code) for code in odd]):  # noqa: C419 -- all are counted
             self._keep(t_ns, 1, opcode, payload)
-        if self._await_kind == MESSAGE or (self._echo is not None and payload == self._echo):
-            self._wake(DONE)
 
     def pong(self, t_ns: int, payload: bytes) -> None:
         """The answer to a ping of ours, if it carries our token."""
@@ -101,9 +154,9 @@ class Hearing(Waiting):
         """The peer's ping; the wire has answered it."""
 
     # One body for all of it: it is called for every message, and each call costs.
-    def _heard(self, t_ns: int, said: Said, odd: list[int]) -> int:  # noqa: C901, PLR0912
+    def _heard(self, t_ns: int, told: Told, odd: list[int]) -> int:  # noqa: C901, PLR0912
         """One object: its rows, what it changes, and its run key."""
-        kind, run_id, sequence, thread, user, cursor, mark, shape, breach = said
+        kind, run_id, sequence, thread, user, cursor, mark, shape, breach = told
         site = self._site
         runs = self._runs
         op = self.attempts - 1
@@ -189,7 +242,7 @@ class Hearing(Waiting):
             return
         number = int(text)
         if number >= FLOOD_FROM:
-            if number not in self._flood:
+            if self._flood is None or number not in self._flood:
                 return
             self._flood.discard(number)
             self._flood_answered()
@@ -254,7 +307,7 @@ class Hearing(Waiting):
     def _foreign(
         self,
         t_ns: int,
-        said: tuple[Said, ...],
+        told: Told,
         keys: list[int],
         text: bytes,
         count: int,
@@ -262,7 +315,7 @@ class Hearing(Waiting):
     ) -> None:
         """Ids of other sessions that stand elsewhere than where the message's own run does."""
         site = self._site
-        name = (said[0].run or "").encode("utf-8", "replace")
+        name = (told[1] or "").encode("utf-8", "replace")
         # The common case first: all that stands there is the message's own run, and its thread.
         # It must be a whole id of ours: of a part of one, others are the continuation.
         whole = keys[0] >= 0 and name.startswith(site.nonce_bytes)
@@ -270,7 +323,7 @@ class Hearing(Waiting):
             return
         for key in sorted(site.keys_in(text).difference(keys)):
             if key >> 32 != self._session:
-                self._is_foreign(t_ns, _BY_RUN, said[0].kind, key, odd)
+                self._is_foreign(t_ns, _BY_RUN, told[0], key, odd)
 
     def _is_foreign(self, t_ns: int, how: int, kind: int, whose: int, odd: list[int]) -> None:
         op = self.attempts - 1

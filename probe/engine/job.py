@@ -1,7 +1,7 @@
 """What the workers of a run are told before it begins, and of each trial.
 
-The rule: models, a seed and secrets, and no plan: each makes it by itself. Both go through the
-pipe between two processes of ours (`link`) and nowhere else.
+The rule: models, a seed and secrets, and no plan: each makes it by itself. Both go between two
+processes of ours (`link`) and nowhere else.
 """
 
 from __future__ import annotations
@@ -38,3 +38,5 @@ class Job:
     count: int
     ceilings: tuple[int, ...] | None
     secrets: tuple[bytes, ...] = field(repr=False)
+    here: tuple[int, ...] = ()
+    """The workers that share a host which is not the driver's, so that its limits are theirs."""

@@ -58,6 +58,8 @@ class LabProcess:
         self._lives = 0
         self._ended = ""
         self.port = 0
+        self.pids: tuple[int, ...] = ()
+        """The processes of the life that was announced last, the one that listens first."""
 
     @property
     def address(self) -> str:
@@ -82,11 +84,15 @@ class LabProcess:
             if boot:
                 phases = ",".join(f"{k}={canonical_duration(v)}" for k, v in boot.items())
                 words += ["--boot", phases]
+            if self._settings.processes > 1:
+                words += ["--processes", str(self._settings.processes)]
             if self._settings.limit is not None:
                 words += ["--limit", self._settings.limit]
             if self._settings.capacity is not None:
                 words += ["--capacity", self._settings.capacity]
                 words += ["--capacity-of", ",".join(self._settings.capacity_of)]
+                if self._settings.capacity_queue is not None:
+                    words += ["--capacity-queue", self._settings.capacity_queue]
             if self._settings.idle is not None:
                 words += ["--idle", canonical_duration(self._settings.idle)]
         return words
@@ -145,7 +151,9 @@ class LabProcess:
             if code == _WRONG_OPTION:
                 raise ConfigError(Problem("embedded lab", "", self._words().removeprefix(": ")))
             raise RestartError(f"the embedded lab ended at its start (exit {code}){self._words()}")
-        self.port = int(json.loads(line)["port"])
+        told = json.loads(line)
+        self.port = int(told["port"])
+        self.pids = (process.pid, *told.get("processes", ()))
 
     async def ready(self, within_ns: int) -> None:
         """Wait until its own ledger says `ready`: the state from which a first restart counts."""

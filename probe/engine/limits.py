@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from probe.engine import machine
-from probe.engine.shard import shard
+from probe.engine.shard import dealt, shard
 from probe.errors import ConfigError, Problem
 from probe.model.plan import peak
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from probe.engine.run import Spread
     from probe.model.plan import Plan, StagePlan
@@ -38,21 +38,57 @@ _PORTS_MAX: Final = 64_512  # from 1024 on
 
 
 def fit(plan: Plan, routes: Iterable[Route], spread: Spread | None) -> None:
-    """ConfigError for every limit that the plan does not fit, with how to raise it."""
-    shared = spread.stages if spread is not None else frozenset[str]()
-    count = spread.count if spread is not None else 1
-    ways = list(routes)
-    problems = [
-        problem
-        for problem in (
-            _descriptors(_most(plan, count, shared), count),
-            _ports(plan, ways),
-            _memory(plan, ways),
-        )
-        if problem is not None
-    ]
+    """ConfigError for every limit that the plan does not fit, with how to raise it.
+
+    What a cluster plays is held against the limits of its hosts, there (`fit_part`).
+    """
+    _fit(*_here(plan, spread), list(routes))
+
+
+def foretold(plan: Plan, routes: Iterable[Route], spread: Spread | None) -> list[str]:
+    """What `fit` would refuse or raise, in words; nothing is done."""
+    here, shared, count = _here(plan, spread)
+    clients, ways = _most(here, count, shared), list(routes)
+    found = (_descriptors(clients, count), _ports(here, ways), _memory(here, ways))
+    told = [f"would be refused: {problem}" for problem in found if problem is not None]
+    if found[0] is None and (needed := _to_raise(clients)) is not None:
+        told.append(f"the soft limit of descriptors would be raised to {needed:,}")
+    return told
+
+
+def _here(plan: Plan, spread: Spread | None) -> tuple[Plan, frozenset[str], int]:
+    """What this host plays, the stages that several processes share, and how many those are."""
+    if spread is None:
+        return plan, frozenset(), 1
+    if spread.cluster is None:
+        return plan, spread.stages, spread.count
+    stages = tuple(stage for stage in plan.stages if stage.name not in spread.stages)
+    return replace(plan, stages=stages), frozenset(), 1
+
+
+def fit_part(
+    plan: Plan, routes: Iterable[Route], whole: Iterable[str], here: Sequence[int], count: int
+) -> None:
+    """The same of the host on which the workers `here` of `count` run; not of stages `whole`."""
+    rest = {*whole}
+    stages = tuple(
+        replace(stage, clients=stage.clients[np.isin(dealt(stage.clients, count), here)])
+        for stage in plan.stages
+        if stage.name not in rest
+    )
+    shared = frozenset(stage.name for stage in stages)
+    _fit(replace(plan, stages=stages), shared, len(here), list(routes))
+
+
+def _fit(plan: Plan, shared: frozenset[str], count: int, ways: list[Route]) -> None:
+    clients = _most(plan, count, shared)
+    found = (_descriptors(clients, count), _ports(plan, ways), _memory(plan, ways))
+    problems = [problem for problem in found if problem is not None]
     if problems:
         raise ConfigError(*problems)
+    if (needed := _to_raise(clients)) is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def own_addresses(sources: Iterable[str]) -> None:
@@ -89,19 +125,23 @@ def _clients(plan: Plan, stage: StagePlan) -> int:
     return peak(stage, plan.groups).clients
 
 
-def _descriptors(clients: int, count: int) -> Problem | None:
-    """Raise the soft limit as far as is needed and can be."""
+def _to_raise(clients: int) -> int | None:
+    """To what the soft limit of descriptors has to be raised; None where it is enough."""
     needed = clients + DESCRIPTORS_MORE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or needed <= soft:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY or needed <= soft else needed
+
+
+def _descriptors(clients: int, count: int) -> Problem | None:
+    """Whether the soft limit is enough, or may be raised as far as is needed."""
+    needed = _to_raise(clients)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if needed is None or hard == resource.RLIM_INFINITY or needed <= hard:
         return None
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        why = f"a process would need {needed:,} descriptors, and may have {hard:,}"
-        more = -(-clients * count // max(hard - DESCRIPTORS_MORE, 1))
-        hint = f"raise it, as root: ulimit -Hn {needed}; or divide the load: --workers {more}"
-        return Problem("this machine", "", why, hint=hint)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    return None
+    why = f"a process would need {needed:,} descriptors, and may have {hard:,}"
+    more = -(-clients * count // max(hard - DESCRIPTORS_MORE, 1))
+    hint = f"raise it, as root: ulimit -Hn {needed}; or divide the load: --workers {more}"
+    return Problem("this machine", "", why, hint=hint)
 
 
 def _ports(plan: Plan, routes: list[Route]) -> Problem | None:
@@ -116,6 +156,8 @@ def _ports(plan: Plan, routes: list[Route]) -> Problem | None:
             rows = stage.clients[np.isin(stage.clients["endpoint"], ends)]
             there = _clients(plan, replace(stage, clients=rows)) if len(rows) else 0
             most[place] = max(most[place], there)
+    if not most:  # all of it is played elsewhere
+        return None
     place, needed = max(most.items(), key=lambda each: each[1])
     sources = max(len(routes[0].sources), 1)
     if needed <= ports * sources:

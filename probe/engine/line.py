@@ -45,11 +45,11 @@ class Line(Passing):
         self._was_ready = self._was_ready or self.is_ready
         if self._runs is not None:
             self._runs.away()
-        op = self.attempts - 1
+        session, op, row = self._session, self.attempts - 1, self._site.journal.row
         if end.reason and self._site.scans:
             self._closed_with(t_ns, end.reason)
-        for direction, (messages, size) in enumerate((self._sent, self._received)):
-            self._site.journal.row(t_ns, self._session, op, Kind.TRAFFIC, direction, messages, size)
+        row(t_ns, session, op, Kind.TRAFFIC, 0, self._sent, self._sent_bytes)
+        row(t_ns, session, op, Kind.TRAFFIC, 1, self._received, self._received_bytes)
         self._wake(ENDED)
 
     async def leave(self) -> None:
@@ -80,10 +80,10 @@ class Line(Passing):
         self.attempts += 1
         self.is_ready = False
         self._connection = self._open_end = None
-        self._sent, self._received = [0, 0], [0, 0]
+        self._begin_traffic()
         self._unread.clear()
         self._pings.clear()
-        self._flood.clear()
+        self._flood = None
         self._chosen = False
         identity = self._identity
         parts = present(shown, identity.token, identity.user)
@@ -98,16 +98,19 @@ class Line(Passing):
         )
         within = site.dialect.ready.within
         deadline = now_ns() + within
-        sending, messages = None, [self._filled(text).encode() for text in early]
-        if messages or self.gated:
+        sending, limits = None, _NO_LIMITS
+        if early or self.gated:
             # How long it is held is not known; from then on it has the usual time.
-            sending, deadline = self._upgrading(messages), now_ns() + HELD_WITHIN_NS
+            sending = self._upgrading([self._filled(text).encode() for text in early])
+            deadline, limits = now_ns() + HELD_WITHIN_NS, Limits(*(within,) * _PHASES)
+        keep_heads = site.heads_left > 0
+        site.heads_left -= keep_heads
         result = await dial(
             site.loop, door.route, request, Facts(key, parts.subprotocols, site.extensions),
             self, site.journal, self._session, op,
-            redactor=identity.redactor, deadline_ns=deadline, keep_heads=site.keep_left > 0,
+            redactor=identity.redactor, deadline_ns=deadline, keep_heads=keep_heads,
             max_message=site.dialect.message_max, sending=sending, gated=self.turn is not None,
-            limits=_NO_LIMITS if sending is None else Limits(*(within,) * _PHASES),
+            limits=limits,
         )  # fmt: skip
         if isinstance(result, End):
             return self._failed(result)
@@ -217,9 +220,8 @@ class Line(Passing):
         await self._let_go(held.let_go, note, want)
 
     def _note_put(self, t_ns: int, payload: bytes, what: Put, run: int) -> None:
-        sent = self._sent
-        sent[0] += 1
-        sent[1] += len(payload)
+        self._sent += 1
+        self._sent_bytes += len(payload)
         op = self.attempts - 1
         self._site.journal.row(t_ns, self._session, op, Kind.PUT, what, len(payload), run)
         if self._site.keep_left > 0:

@@ -1,8 +1,9 @@
-"""The pipe between the driver and one worker: a length, then one pickled message.
+"""What goes between the driver and one worker: a length, then one pickled message.
 
 The rule: both ends are processes of one run and of one user, started by each other; nothing that
-was stored or that a service said is ever read this way. Secrets go over it, and over nothing
-else: not in arguments, not in a file.
+was stored or that a service said is ever read this way. It is a pipe on one host, and between
+hosts what `cluster` makes of it. Secrets go over it, and over nothing else: not in arguments of
+a command, not in a file.
 """
 
 from __future__ import annotations
@@ -10,10 +11,23 @@ from __future__ import annotations
 import asyncio
 import pickle
 import struct
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 _LENGTH: Final = struct.Struct("<Q")
 MESSAGE_MAX: Final = 1 << 33
+
+
+class Outlet(Protocol):
+    """Where bytes go; an `asyncio.StreamWriter` is one."""
+
+    def write(self, data: bytes, /) -> None:
+        """Without waiting."""
+
+    async def drain(self) -> None:
+        """Wait until the other end has room."""
+
+    def close(self) -> None:
+        """No more is written."""
 
 
 class Link:
@@ -21,7 +35,7 @@ class Link:
 
     __slots__ = ("_reader", "_writer")
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: Outlet) -> None:
         self._reader = reader
         self._writer = writer
 

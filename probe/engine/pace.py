@@ -1,16 +1,17 @@
 """Launching clients at their intended times, and seeing each to its end.
 
 The rule: a client's intended time is the plan's, whatever the loop was doing; how late it
-was dialled is in the history. A herd is launched one in each turn of the loop, so that the sockets
-it has opened are not starved and their stamps stay within 0.1 ms of the truth (several in a
-turn would be cheaper, and are not worth it). The target's ceiling on clients is held here: a
-client over it is recorded and not let go.
+was dialled is in the history. A herd is launched a few in each turn of the loop, as many as
+leave the turn short (`Turns`): so it does not pay for a turn each, and the sockets it has opened
+are not starved. The target's ceiling on clients is held here: a client over it is recorded and
+not let go.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import thread_time_ns
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
@@ -34,6 +35,32 @@ COLUMNS: Final = (
     "offset_ns", "stop_ns", "session", "trial", "population", "endpoint", "identity",
 )  # fmt: skip
 _LONGEST_SLEEP_NS: Final = 100_000_000
+TURN_NS: Final = 500_000
+AT_ONCE_MAX: Final = 16
+
+
+class Turns:
+    """How many are launched in one turn of the loop: as many as take `TURN_NS`.
+
+    The turn before tells how many that is, by its processor time: when another process had our
+    core, fewer in a turn would only cost us more. A turn holds the connects of those launched in
+    it and all that had come to the sockets by then, so its length bounds how late a stamp is.
+    """
+
+    __slots__ = ("_left", "_size")
+
+    def __init__(self) -> None:
+        self._size = self._left = 1
+
+    async def launched(self) -> None:
+        """One was launched: where the turn has enough of them, the loop goes on to the next."""
+        self._left -= 1
+        if self._left:
+            return
+        began_ns = thread_time_ns()
+        await asyncio.sleep(0)
+        took_ns = max(thread_time_ns() - began_ns, 1)
+        self._size = self._left = min(self._size * TURN_NS // took_ns or 1, AT_ONCE_MAX)
 
 
 class Crowd:
@@ -56,6 +83,7 @@ class Crowd:
         self, rows: NDArray[np.void], identities: Sequence[Identity], zero_ns: int
     ) -> None:
         """Launch every row at `zero_ns` plus its offset; returns when the last one is off."""
+        turns = Turns()
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             columns = [rows[name][part].tolist() for name in COLUMNS]
@@ -67,7 +95,7 @@ class Crowd:
                 if self.halted:
                     return
                 self._go(row, identity, due, zero_ns + stop if stop >= 0 else 0)
-                await asyncio.sleep(0)
+                await turns.launched()
 
     def _go(self, row: Sequence[int], identity: Identity, due_ns: int, stop_ns: int) -> None:
         session, trial, population, endpoint, number = row

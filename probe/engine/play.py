@@ -129,12 +129,26 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
 
 
 def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR0911, PLR0912 -- one arm each
-    """The session's own call for a step of data; no layer of its own stays on the stack."""
+    """The session's own call for a step of data; no layer of its own stays on the stack.
+
+    Arms are tried in their order: those of a load come first.
+    """
     match step:
         case steps.Connect():
             return client.connect(
                 step.present, ready=step.ready, expect=step.expect, early=step.early
             )
+        case steps.Close():
+            return client.close(step.code)
+        case steps.Hold():
+            return client.hold(step.lasts, ping_every_ns=step.ping_every or 0)
+        case steps.Run():
+            return client.run(
+                step.count, size=step.size, pad=step.pad, wait=step.wait,
+                shared=step.thread == "shared",
+            )  # fmt: skip
+        case steps.Send():
+            return client.send(step.text)
         case steps.Gate():
             return client.gate()
         case steps.Token():
@@ -149,13 +163,6 @@ def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR09
             return client.logout()
         case steps.Gone():
             return client.gone(step.within)
-        case steps.Send():
-            return client.send(step.text)
-        case steps.Run():
-            return client.run(
-                step.count, size=step.size, pad=step.pad, wait=step.wait,
-                shared=step.thread == "shared",
-            )  # fmt: skip
         case steps.Finish():
             return client.finish()
         case steps.Settle():
@@ -174,12 +181,8 @@ def _step(client: Client, step: Step) -> Awaitable[object]:  # noqa: C901, PLR09
             return client.await_event(step.event, step.within)
         case steps.Echo():
             return client.echo(step.text, step.within)
-        case steps.Hold():
-            return client.hold(step.lasts, ping_every_ns=step.ping_every or 0)
         case steps.Ping():
             return client.ping(step.within)
-        case steps.Close():
-            return client.close(step.code)
         case steps.Http():
             return client.http(step.method, step.service, step.path)
         case _:

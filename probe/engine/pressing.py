@@ -57,8 +57,9 @@ class Pressing(Steps):
         first = FLOOD_FROM + self._flooded
         self._flooded += count
         self._flood_open = count
+        unanswered = self._flood = self._flood or set()
         for number in range(first, first + count):
-            self._flood.add(number)
+            unanswered.add(number)
             self._put(self._sentinel_text(number), Put.FLOOD)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)

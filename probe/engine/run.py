@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from probe.auth.tokens import Tokens
+from probe.engine.cluster import Cluster
 from probe.engine.http import Http
 from probe.engine.job import Job
 from probe.engine.lab import LabProcess
@@ -50,12 +51,14 @@ class Spread:
     """How a run is divided: among `count` workers, who play the stages named in `stages`.
 
     `ceilings`: how many clients each of them may have at one time, if the target says so.
+    `cluster`: the address of the one that they run in, "" for one of our own; None: none.
     """
 
     scenario: Scenario
     count: int
     stages: frozenset[str]
     ceilings: tuple[int, ...] | None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ async def _inside(
             run_id=order.run_id, http=http, routes=routes, keep=order.keep // order.processes,
             live=live, seed=order.plan.seed,
         )  # fmt: skip
-        watch = Watch(journal, live, lambda: lab.pid if lab else 0)
+        watch = Watch(journal, live, lambda: lab.pids if lab else ())
         watch.start(loop)
         stack.callback(watch.stop)
         tokens = await stack.enter_async_context(
@@ -162,8 +165,11 @@ async def _inside(
         workers = None
         if order.spread is not None:
             site.everybody.news = []
+            ground = None
+            if order.spread.cluster is not None:
+                ground = Cluster(order.spread.cluster, lab=target.embedded)
             workers = await stack.enter_async_context(
-                Workers(_job(order, order.spread, address), order.redactor, live, stop)
+                Workers(_job(order, order.spread, address), order.redactor, live, stop, ground)
             )
         await _stages(order, site, tokens, restarter, watch, stop, judge, workers)
         if workers is not None and workers.lost:

@@ -71,7 +71,9 @@ def whole(plan: Plan, dialect: Dialect) -> dict[str, str]:
 
 def _why_whole(stage: StagePlan, groups: Iterable[Group], dialect: Dialect) -> str:
     rule = stage.stage
-    if rule.activity != "load":
+    if rule.capacity is not None and rule.capacity.stays:
+        return "connections that stay are asked by one process"
+    if rule.activity not in ("load", "capacity"):
         return f"a {rule.activity} is played by one process"
     if rule.anchor == "restart":
         return "when a restarted target has settled is seen by one process"

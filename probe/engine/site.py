@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 PEERS_MAX: Final = 100
 """Connections that are looked at for who answered; more would cost the hot path."""
+HEADS_EACH: Final = 5
+"""Heads of right handshakes that are kept, for each message that is: one without messages must
+not keep, redact and read every head of a load."""
 NOT_OURS: Final = -2
 ODD_WORDS_MAX: Final = 500
 _SESSION_MAX: Final = 2**32
@@ -99,6 +102,7 @@ class Site:
     trace: str
     extensions: str
     keep_left: int
+    heads_left: int
     http: Http
     live: Live
     seed: int = 0
@@ -192,7 +196,7 @@ def make_site(
     keep: int = 0,
     seed: int = 0,
 ) -> Site:
-    """Everything that clients share; `keep` messages are kept whole as evidence."""
+    """Everything that clients share; `keep` messages are kept whole as evidence, and heads."""
     headers = (("User-Agent", user_agent(run_id)), *target.network.headers.items())
     doors = tuple(
         Door(name, index, route, Prepared(route, headers))
@@ -218,6 +222,7 @@ def make_site(
         trace=digest[:32],
         extensions=DEFLATE if target.network.deflate else "",
         keep_left=keep,
+        heads_left=HEADS_EACH * keep,
         http=http,
         live=live,
         seed=seed,

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from probe.auth.present import present
 from probe.clock import now_ns
-from probe.engine.gauge import Gauge
+from probe.engine.climbing import Comers, climbed
 from probe.engine.http import HEALTHY
 from probe.engine.pace import Crowd
 from probe.engine.play import part_of
 from probe.engine.race import RaceRun
+from probe.engine.standing import INTERRUPTED, Standing
 from probe.engine.workers import Crew
 from probe.errors import RestartError, WorkerError
-from probe.history.records import MICRO, Kind, Level
+from probe.history.records import Kind
 from probe.model.auth import FetchAuth
-from probe.units import canonical_rate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from probe.auth.identity import Identity
     from probe.auth.tokens import Tokens
+    from probe.engine.climbing import Load
     from probe.engine.restart import Restarter
     from probe.engine.site import Site
     from probe.engine.watch import Watch
@@ -55,8 +57,8 @@ _STOP_PATIENCE_NS: Final = 1_000_000_000
 class Judge:
     """Whoever judges, asked by the name of a stage while it goes on, by what is on disk.
 
-    `failed`: why it has failed by now, or "". `next_rate`: the rate of the next level of a
-    capacity stage, per second; None when the search is over.
+    `failed`: why it has failed by now, or "". `next_rate`: the next level of a capacity stage
+    (per second, or how many connections); None when the search is over.
     """
 
     failed: Callable[[str], Awaitable[str]]
@@ -172,7 +174,7 @@ class StageRun:
         if self._workers is not None and self._workers.lost:
             return self._workers.lost
         if self._stop.is_set():
-            return "interrupted"
+            return INTERRUPTED
         return "the stage's budget was used up" if now_ns() >= deadline else ""
 
     async def _has_failed(self, *, between: bool) -> str:
@@ -183,24 +185,38 @@ class StageRun:
         return await ask(self._site.journal, self._judge.failed, self._stage.name)
 
     async def _climbed(self, capacity: Capacity, deadline: int) -> str:
-        """Level after level, as whoever judges asks for; why it ended early, or ""."""
-        journal, live, number = self._site.journal, self._site.live, 0
-        while not (why := self._why_stop(deadline) or await self._has_failed(between=True)):
-            rate = await ask(journal, self._judge.next_rate, self._stage.name)
-            if rate is None:
-                break
-            live.stage, live.trial = f"{self._stage.name} {canonical_rate(rate)}", number + 1
-            self._trials += 1
-            journal.note(Kind.LEVEL, number, Level.BEGUN, self._index, round(rate * MICRO))
-            rows = self._stage.level(rate, number, self._plan.seed)
-            async with Gauge(self._site.live) as gauge:
-                zero = await self._trial(number, rows, deadline)
-            measured = zero + capacity.settle, zero + capacity.span_ns(rate)
-            if (there := gauge.mean(*measured)) is not None:
-                journal.note(Kind.LEVEL, number, Level.OVER, self._index, round(there * MICRO))
-            await asyncio.sleep(capacity.pause / 1e9)
-            number += 1
-        return why
+        """Level after level; why it ended early, or ""."""
+        load: Load = Comers(self._site, lambda number, rows: self._trial(number, rows, deadline))
+        if capacity.stays:
+            (part,) = self._parts.values()
+            load = Standing(
+                self._site, part, self._stage, self._index, self._plan.seed,
+                partial(self._standing, deadline), partial(self._why_stop, deadline),
+            )  # fmt: skip
+
+        async def asked() -> float | None:
+            if self._workers is not None:
+                await self._workers.flush()
+            level = await ask(self._site.journal, self._judge.next_rate, self._stage.name)
+            self._trials += level is not None
+            return level
+
+        async def why_stop() -> str:
+            return self._why_stop(deadline) or await self._has_failed(between=True)
+
+        return await climbed(
+            self._site, self._stage, self._index, self._plan.seed, load, asked, why_stop
+        )
+
+    async def _standing(self, deadline: int, clients: list[int]) -> list[Identity] | None:
+        """Identities of connections that are to stay."""
+        self._watch.rest()
+        identities = await self._identities(clients, deadline)
+        if identities is not None:
+            self._check_shown(identities[:1])
+            for identity in identities:
+                self._site.everybody.add(identity)
+        return identities
 
     def _of_trial(self, trial: int) -> NDArray[np.void]:
         rows: NDArray[np.void] = self._stage.clients[self._stage.clients["trial"] == trial]
@@ -212,7 +228,7 @@ class StageRun:
         if identities is None:
             return 0
         self._check_shown(identities[:1])
-        crowd = await self._crowd(trial, identities)
+        crowd = await self._crowd(trial, identities, rows)
         if crowd is None:
             return 0
         self._watch.rest()
@@ -247,7 +263,9 @@ class StageRun:
                     await polling
         return zero
 
-    async def _crowd(self, trial: int, identities: list[Identity]) -> Crowd | Crew | None:
+    async def _crowd(
+        self, trial: int, identities: list[Identity], rows: NDArray[np.void]
+    ) -> Crowd | Crew | None:
         """Who lets the clients go, here or in the workers; None where the run was stopped."""
         site, everybody = self._site, self._site.everybody
         for identity in identities:
@@ -256,7 +274,8 @@ class StageRun:
             return Crowd(site, self._parts)
         others, everybody.news = everybody.news or [], []
         people, name = [*others, *identities], self._stage.name
-        armed = await self._workers.arm(name, trial, people, site.redactor)
+        unplanned = None if self._rule.capacity is None else rows  # else they know them
+        armed = await self._workers.arm(name, trial, people, site.redactor, unplanned)
         return Crew(self._workers) if armed else None
 
     async def _identities(self, clients: list[int], deadline: int) -> list[Identity] | None:

@@ -45,8 +45,9 @@ class Waiting:
     __slots__ = (
         "_await_kind", "_beside", "_chosen", "_connection", "_cursor", "_dialled", "_door",
         "_echo", "_flood", "_flood_open", "_flooded", "_gates", "_identity", "_jitter", "_ladder",
-        "_mine", "_number", "_open_end", "_own", "_patience", "_pings", "_received", "_runs",
-        "_sent", "_sentinel", "_session", "_site", "_unread", "_waiter", "_was_ready",
+        "_mine", "_number", "_open_end", "_own", "_patience", "_pings", "_received",
+        "_received_bytes", "_runs", "_sent", "_sent_bytes", "_sentinel", "_session", "_site",
+        "_unread", "_waiter", "_was_ready",
         "attempts", "default", "failed_at", "is_ready", "oddities", "over", "stop_ns", "stopping",
         "turn",
     )  # fmt: skip
@@ -85,14 +86,13 @@ class Waiting:
         self._unread: dict[int, int] = {}  # events since the last step, by type
         self._number = 0
         self._sentinel = 0  # number of the last one, answered ones included
-        self._flood: set[int] = set()  # numbers of floods without their own answer
+        self._flood: set[int] | None = None  # numbers of floods without their own answer
         self._flood_open = 0  # how many of the flood under way have no answer of any kind
         self._flooded = 0  # how many in all
         self._pings: dict[int, int] = {}  # when each unanswered ping was sent
         self._cursor: str | int = 0
         self._was_ready = False  # whether an attempt before this one was
-        self._sent = [0, 0]  # messages and bytes of this attempt
-        self._received = [0, 0]
+        self._begin_traffic()
         self._patience = 1  # how much slower than thought a squeeze found the service to send
         self.default = default
         self.attempts = 0
@@ -108,6 +108,10 @@ class Waiting:
     def redactor(self) -> Redactor:
         """What masks this client's own token."""
         return self._identity.redactor
+
+    def _begin_traffic(self) -> None:
+        """A new attempt: nothing was sent or received on it."""
+        self._sent = self._sent_bytes = self._received = self._received_bytes = 0
 
     def forget(self) -> None:
         """It is over: the connection knows us and we know it, a circle for the collector."""

@@ -46,16 +46,21 @@ class Watch:
     """
 
     def __init__(
-        self, journal: Journal, live: Live, lab_pid: Callable[[], int], *, process: int = PROBE
+        self,
+        journal: Journal,
+        live: Live,
+        lab_pids: Callable[[], tuple[int, ...]],
+        *,
+        process: int = PROBE,
     ) -> None:
         self._journal = journal
         self._live = live
-        self._lab_pid = lab_pid
+        self._lab_pids = lab_pids
         self._process = process
         self._beats = 0
         self._due = 0
         self._cpu_due = 0
-        self._last: dict[int, tuple[int, int, int]] = {}
+        self._last: dict[int, tuple[int, int, tuple[int, ...]]] = {}
         self._stat = machine.stolen()
         self._group = machine.Group()
         self._swaps = machine.swaps()
@@ -123,18 +128,20 @@ class Watch:
 
     def _sample(self, now: int) -> None:
         self._cpu_due = now + _CPU_NS
-        for number, pid in ((self._process, os.getpid()), (LAB, self._lab_pid())):
-            if not pid:
+        for number, pids in ((self._process, (os.getpid(),)), (LAB, self._lab_pids())):
+            spent = [machine.process(pid) for pid in pids]
+            if not any(each.resident for each in spent):
                 continue
-            spent = machine.process(pid)
+            cpu_ns = sum(each.cpu_ns for each in spent)
+            resident = sum(each.resident for each in spent)
             last = self._last.get(number)
-            if last is not None and last[2] == pid and now > last[0]:
-                permille = (spent.cpu_ns - last[1]) * 1000 // (now - last[0])
-                self._journal.note(Kind.CPU, number, a=permille, b=spent.resident)
+            if last is not None and last[2] == pids and now > last[0]:
+                permille = max(cpu_ns - last[1], 0) * 1000 // (now - last[0])
+                self._journal.note(Kind.CPU, number, a=permille, b=resident)
                 if number != LAB:
                     self._told.cpu(permille, now - last[0])
-                    self._collect(spent.resident)
-            self._last[number] = (now, spent.cpu_ns, pid)
+                    self._collect(resident)
+            self._last[number] = (now, cpu_ns, pids)
         before, self._stat = self._stat, machine.stolen()
         total = self._stat[1] - before[1]
         if total > 0:

@@ -21,11 +21,12 @@ from probe.auth.identity import Identity
 from probe.engine.counters import Counters
 from probe.engine.http import Http
 from probe.engine.job import FIRST_PROCESS
+from probe.engine.limits import fit_part
 from probe.engine.link import Link, packed
 from probe.engine.pace import Crowd
 from probe.engine.play import part_of
 from probe.engine.routes import make_routes
-from probe.engine.shard import dealt, shard
+from probe.engine.shard import dealt, shard, whole
 from probe.engine.site import Live, make_site
 from probe.engine.stage import on_disk
 from probe.engine.watch import Watch
@@ -74,7 +75,7 @@ class Worker:
         self._trial: _Trial | None = None
         self._redactors: dict[int, Redactor] = {}
         self._told: dict[str, str] = {}
-        self.watch = Watch(site.journal, site.live, lambda: 0, process=FIRST_PROCESS + index)
+        self.watch = Watch(site.journal, site.live, lambda: (), process=FIRST_PROCESS + index)
 
     def tell(self, word: str, number: int, more: object = None) -> None:
         """Say one word to the driver, about its message of that number."""
@@ -239,6 +240,8 @@ async def _serve(
         safety = target.safety.model_copy(update={"clients_max": job.ceilings[index]})
         target = target.model_copy(update={"safety": safety})
     routes = make_routes(target, job.lab)
+    if job.here:
+        fit_part(plan, routes.values(), whole(plan, job.dialect), job.here, job.count)
     async with Http(target, journal, job.run_id, job.lab) as http:
         site = make_site(
             loop, wheel_of(loop), journal, redactor, target, job.dialect,
@@ -260,7 +263,7 @@ async def _serve(
     return ""
 
 
-async def whole(index: int, count: int, shared: int, out: int) -> int:
+async def attached(index: int, count: int, shared: int, out: int) -> int:
     """Worker `index` of `count`: hears on descriptor 0, speaks on `out`, counts in `shared`."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
@@ -278,4 +281,4 @@ async def whole(index: int, count: int, shared: int, out: int) -> int:
 
 def main(index: int, count: int, shared: int, out: int) -> int:
     """The process; its exit code."""
-    return uvloop.run(whole(index, count, shared, out))
+    return uvloop.run(attached(index, count, shared, out))

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from probe.clock import now_ns
 from probe.engine.counters import Counters
-from probe.engine.link import Link, packed
+from probe.engine.link import packed
+from probe.engine.processes import Processes
 from probe.errors import WorkerError
 from probe.units import format_duration
 
@@ -30,46 +28,53 @@ if TYPE_CHECKING:
 
     from probe.auth.identity import Identity
     from probe.engine.job import Job
+    from probe.engine.reach import Ground, Reach
     from probe.engine.site import Live
     from probe.redact import Redactor
 
 SILENT_NS: Final = 1_500_000_000
 """A worker that shows no sign of life for longer hangs, and the run with it."""
+STOPPED_NS: Final = 200_000_000
+"""After that it is asked whether it is stopped, which needs no further patience."""
 START_WITHIN_NS: Final = 60_000_000_000
 ARM_WITHIN_NS: Final = 60_000_000_000
 _ARM_EACH_NS: Final = 1_000_000
 _FINISH_MORE_NS: Final = 10_000_000_000  # a crowd stops, then cancels, and each takes seconds
 _END_WITHIN_NS: Final = 40_000_000_000  # a journal has 30 s to close
-_KILL_WITHIN_S: Final = 5.0
 _TICK_S: Final = 0.05
 _TICK_NS: Final = 50_000_000
-_WORDS_MAX: Final = 2_000
 
 
 @dataclass(slots=True)
-class _Process:
-    """One worker: its process, what it has said (by message), and the end of its stderr."""
+class _Hand:
+    """One worker: how it is reached, what it has said (by message), its last sign of life."""
 
-    process: asyncio.subprocess.Process
-    link: Link
+    reach: Reach
+    name: str
     said: set[tuple[str, int]] = field(default_factory=set)
-    stderr: bytearray = field(default_factory=bytearray)
     beat: int = 0
     silent_ns: int = 0
     gone: bool = False
-    ended: bool = False
 
 
 class Workers:
     """All workers of one run, as an async context. `lost`: why it cannot go on, or ""."""
 
-    def __init__(self, job: Job, redactor: Redactor, live: Live, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        job: Job,
+        redactor: Redactor,
+        live: Live,
+        stop: asyncio.Event,
+        ground: Ground | None = None,
+    ) -> None:
         self._job = job
+        self._ground = ground or Processes()
         self._redactor = redactor
         self._live = live
         self.stop = stop
         self._counters = Counters(job.count)
-        self._all: list[_Process] = []
+        self._all: list[_Hand] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._number = 0
         self._watching = False
@@ -95,59 +100,38 @@ class Workers:
             raise WorkerError(self.lost)
 
     async def _start(self) -> None:
-        words = [sys.executable, "-m", "probe.engine"]
-        for index in range(self._job.count):
-            numbers = (index, self._job.count, self._counters.fd, os.getpid())
-            process = await asyncio.create_subprocess_exec(
-                *words, *map(str, numbers),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=(self._counters.fd,),
-                start_new_session=True,  # a Ctrl-C at the terminal is for us, who end it in order
-            )  # fmt: skip
-            assert process.stdin is not None
-            assert process.stdout is not None
-            each = _Process(process, Link(process.stdout, process.stdin))
+        for index, reach in enumerate(await self._ground.start(self._job, self._counters)):
+            each = _Hand(reach, f"worker {index + 1}")
             self._all.append(each)
-            self._tasks += [
-                asyncio.ensure_future(self._hear(index, each)),
-                asyncio.ensure_future(self._hear_words(each)),
-            ]
+            self._tasks.append(asyncio.ensure_future(self._hear(each)))
         self._tasks.append(asyncio.ensure_future(self._watch()))
-        data = packed("job", 0, self._job)
+        jobs: dict[int, bytes] = {}  # mostly one for all, which has every secret of the run
         for each in self._all:
-            each.link.cast(data)
+            job = each.reach.job()
+            each.reach.cast(jobs.setdefault(id(job), packed("job", 0, job)))
         await self._until("ready", 0, START_WITHIN_NS, stoppable=True)
 
-    async def _hear(self, index: int, each: _Process) -> None:
+    async def _hear(self, each: _Hand) -> None:
         """What one worker says, until it is gone."""
-        name = f"worker {index + 1}"
         try:
             while True:
-                word, number, more = await each.link.receive()
+                word, number, more = await each.reach.receive()
                 if word == "failed":
-                    self._lose(f"{name} failed: {more}")
+                    self._lose(f"{each.name}{each.reach.where} failed: {more}")
                 elif word == "unfit":
-                    self._tell_unfit(name, more)
+                    self._tell_unfit(each.name, more)
                 each.said.add((word, number))
                 self._changed.set()
         except EOFError:
             pass
         each.gone = True
-        code = await each.process.wait()
+        how, words = await each.reach.ended()
         if ("bye", 0) not in each.said:
-            self._lose(f"{name} {_ended(code)}{self._words(each)}")
+            self._lose(f"{each.name}{each.reach.where} {how}{self._words(words)}")
         self._changed.set()
 
-    async def _hear_words(self, each: _Process) -> None:
-        assert each.process.stderr is not None
-        while data := await each.process.stderr.read(_WORDS_MAX):
-            each.stderr += data
-            del each.stderr[:-_WORDS_MAX]
-
-    def _words(self, each: _Process) -> str:
-        text = self._redactor.redact(bytes(each.stderr)).decode("utf-8", "replace").strip()
+    def _words(self, stderr: bytes) -> str:
+        text = self._redactor.redact(stderr).decode("utf-8", "replace").strip()
         return f": {text[-400:]}" if text else ""
 
     def _tell_unfit(self, name: str, told: dict[str, str]) -> None:
@@ -167,14 +151,19 @@ class Workers:
             await asyncio.sleep(_TICK_S)
             self.sum_up()
             for index, each in enumerate(self._all):
-                beat = self._counters.beat(index)
-                # Counted in our own turns: where all of the machine stood still, nobody hung.
-                each.silent_ns = 0 if beat != each.beat else each.silent_ns + _TICK_NS
-                each.beat = beat
-                if self._watching and not each.gone and each.silent_ns > SILENT_NS:
+                if self._watching and not each.gone and (why := self._silent(index, each)):
                     each.gone = True
-                    silent = format_duration(SILENT_NS)
-                    self._lose(f"worker {index + 1} gave no sign of life for {silent}")
+                    self._lose(f"{each.name}{each.reach.where} gave no sign of life{why}")
+
+    def _silent(self, index: int, each: _Hand) -> str:
+        """For how long a worker has been silent, where that is too long, or why; else ""."""
+        beat = self._counters.beat(index)
+        # Counted in our own turns: where all of the machine stood still, nobody hung.
+        each.silent_ns = 0 if beat != each.beat else each.silent_ns + _TICK_NS
+        each.beat = beat
+        if each.silent_ns >= STOPPED_NS and each.reach.stopped():
+            return ": its process is stopped"
+        return f" for {format_duration(SILENT_NS)}" if each.silent_ns > SILENT_NS else ""
 
     def sum_up(self) -> None:
         """Bring the live counters up to date."""
@@ -186,7 +175,15 @@ class Workers:
         data = packed(word, self._number, *more)
         for each in self._all:
             if not each.gone:
-                each.link.cast(data)
+                each.reach.cast(data)
+        return self._number
+
+    def go(self, zero_ns: int) -> int:
+        """Tell all the instant at which they begin, each by its own clock; the number."""
+        self._number += 1
+        for each in self._all:
+            if not each.gone:
+                each.reach.cast(packed("go", self._number, each.reach.theirs(zero_ns)))
         return self._number
 
     def heard(self, word: str, number: int) -> bool:
@@ -278,34 +275,21 @@ class Workers:
             self._lose("a worker did not close its journal in time")
 
     async def _kill(self) -> None:
-        """Nobody is left behind, whatever happened."""
-        for each in self._all:
-            each.link.close()
-            if each.process.returncode is None and (each.gone or ("bye", 0) not in each.said):
-                with contextlib.suppress(ProcessLookupError):
-                    each.process.kill()
-        waiting: list[Any] = [asyncio.ensure_future(each.process.wait()) for each in self._all]
-        if waiting:
-            await asyncio.wait(waiting, timeout=_KILL_WITHIN_S)
-        for each in self._all:
-            if each.process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    each.process.kill()
-        for task in [*self._tasks, *waiting]:
+        """Nobody is left behind, whatever happened, and what they recorded is here."""
+        late = [each.gone or ("bye", 0) not in each.said for each in self._all]
+        closing = [
+            each.reach.close(at_once=at_once) for each, at_once in zip(self._all, late, strict=True)
+        ]
+        missing = await asyncio.gather(*closing, return_exceptions=True)
+        for each, why in zip(self._all, missing, strict=True):
+            if why:
+                self.lost = self.lost or f"{each.name}{each.reach.where}: {why}"
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *waiting, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._ground.leave()
         self.sum_up()
         self._counters.close()
-
-
-def _ended(code: int) -> str:
-    """How a process ended, in words."""
-    if code < 0:
-        try:
-            return f"was killed ({signal.Signals(-code).name})"
-        except ValueError:
-            return f"was killed (signal {-code})"
-    return f"ended by itself (exit {code})"
 
 
 class Crew:
@@ -327,7 +311,7 @@ class Crew:
 
         Whom, every worker knows.
         """
-        self._number = self._workers.cast("go", zero_ns)
+        self._number = self._workers.go(zero_ns)
         await self._workers.launch(self._number)
 
     def settled(self, good: int) -> bool:  # noqa: ARG002 -- a Crowd's

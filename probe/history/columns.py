@@ -66,7 +66,10 @@ class History:
         parts = [driver, *workers]
         if not workers and not driver.meta.get("workers"):
             return cls(driver.rows, driver.meta, driver.texts, driver.torn)
-        rows, texts, meta, torn = merged(parts)
+        try:
+            rows, texts, meta, torn = merged(parts)
+        except ValueError as error:
+            raise HistoryError(f"{folder}: no readable history here ({error})") from None
         return cls(rows, meta, texts, torn)
 
     @property
@@ -78,6 +81,11 @@ class History:
     def anchor(self) -> Anchor:
         """The moment by which monotonic stamps become wall times."""
         return Anchor(**self.meta["anchor"])
+
+    @property
+    def clock_bound_ns(self) -> int:
+        """Instants of different processes that are nearer have no order; 0 on one host."""
+        return int(self.meta.get("clock_bound_ns", 0))
 
     @property
     def lost(self) -> int:

@@ -110,6 +110,20 @@ class Journal:
         if at == self._end:
             self.flush()
 
+    def rows(
+        self, count: int, t: int, session: int, op: int, kind: int, flag: int, a: int, b: int
+    ) -> None:
+        """Write the same row so many times."""
+        row = ROW.pack(t, session, op, kind, flag, a, b)
+        while count:
+            at = self._at
+            some = min(count, (self._end - at) // ROW.size)
+            self._at = end = at + some * ROW.size
+            self._buffer[at:end] = row * some
+            count -= some
+            if end == self._end:
+                self.flush()
+
     def text(self, data: bytes, redactor: Redactor | None = None) -> int:
         """Keep `data`, redacted and bounded; its reference, or 0 when the cap is reached."""
         data = (redactor or self._redactor).redact(data)[:TEXT_MAX]

@@ -1,7 +1,8 @@
 """Several journals of one run made into one history: merged as rows.
 
 The rule: nothing is averaged and nothing is lost or made up. Each journal keeps its own order of
-writing, and among journals rows stand by time: every process of a host reads the same clock.
+writing, and among journals rows stand by time: every process of a host reads the same clock, and
+what another host has stamped is brought to the driver's (see `offset`).
 References to texts are moved to where their journal's texts begin; one whose text was cut off by
 a kill becomes 0, so that no text of another journal is read for it.
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from probe.history.offset import CLOCK, Clock, apart
 from probe.history.records import Credential, Kind
 
 if TYPE_CHECKING:
@@ -65,7 +67,16 @@ def _moved(part: Part, base: int) -> Rows:
     in_b |= words & (rows["flag"] == Credential.NOT_MADE)
     for column, mask in (("a", in_a), ("b", in_b)):
         rows[column][mask] = _references(rows[column][mask], part.texts, base)
+    if (clock := _clock(part)) is not None:
+        rows["t"] = clock.ours(rows["t"])
+        gaps = kinds == Kind.GAP
+        rows["b"][gaps] = clock.ours(rows["b"][gaps])
     return rows
+
+
+def _clock(part: Part) -> Clock | None:
+    """The clock of another host that has stamped a journal; None where it was ours."""
+    return Clock.of(part.meta[CLOCK]) if CLOCK in part.meta else None
 
 
 def _references(references: NDArray[Any], texts: bytes, base: int) -> NDArray[np.int64]:
@@ -95,9 +106,18 @@ def _meta(parts: Sequence[Part]) -> dict[str, Any]:
         told = {**part.meta.get("totals", {}), "rows_lost": lost_of(part.rows, part.meta)}
         for name, number in told.items():
             totals[name] = totals.get(name, 0) + int(number)
+    clocks = [
+        (clock, int(part.rows["t"].min()), int(part.rows["t"].max()))
+        for part in parts
+        if len(part.rows) and (clock := _clock(part)) is not None
+    ]
     return {
         **parts[0].meta,
         "complete": len(parts) == 1 + int(parts[0].meta.get("workers", 0))
         and all(part.meta.get("complete") for part in parts),
         "totals": totals,
+        "hosts": sorted(
+            {str(p.meta["host"]) for p in parts if CLOCK in p.meta and "host" in p.meta}
+        ),
+        "clock_bound_ns": apart(clocks),
     }

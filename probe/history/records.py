@@ -25,6 +25,7 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | VARIANT | first trial | 0 tried, 1 confirmed | stage index | text: JSON, what was taken away |
 | LIMIT | process | 0 descriptors, 1 local ports | in use | how many there are |
 | LEVEL | trial | 0 begun, 1 over | stage index | arrivals/s; clients there, both in millionths |
+| LEVEL | attempt | 2 asked (t: when it was due) | level | number of ping or sentinel, 0 not sent |
 | MEMORY | process | what of (Memory) | permille left; major faults | bytes left; bytes in swap |
 | INTENDED | trial | endpoint index | population index | identity index |
 | DIAL | attempt | | | |
@@ -150,10 +151,11 @@ class Kind(IntEnum):
 
 
 class Level(IntEnum):
-    """What a LEVEL row tells (LEVEL.flag); its b counts in millionths (MICRO)."""
+    """What a LEVEL row tells (LEVEL.flag); b of the first two counts in millionths (MICRO)."""
 
     BEGUN = 0  # b: arrivals per second
     OVER = 1  # b: clients there on average while it was measured
+    ASKED = 2  # a: the number of the level; b: that of the ping or sentinel, 0: not sent
 
 
 class Memory(IntEnum):

@@ -1,8 +1,8 @@
 """`python -m probe.lab`: options, then one life of the lab.
 
 Exit codes: 0 stopped by a signal or with its parent, 2 a wrong option, 3 the port is
-taken, 4 the ledger cannot be written. The secret comes from the environment, so that it
-stands in no process list.
+taken, 4 the ledger cannot be written, 5 one of several processes is lost. The secret comes
+from the environment, so that it stands in no process list.
 """
 
 from __future__ import annotations
@@ -24,14 +24,21 @@ from probe.lab.defects import DefectError, Defects
 from probe.lab.durations import parse_duration
 from probe.lab.ledger import Ledger
 from probe.lab.limits import Limit, parse_limit
+from probe.lab.share import FRONT, PROCESSES_MAX
 from probe.lab.table import table_json
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Sequence
 
+    from probe.lab.fleet import Fleet
+    from probe.lab.state import Settings
+    from probe.lab.tokens import Keys
+
 EXIT_OPTIONS: Final = 2
 EXIT_PORT_TAKEN: Final = 3
+EXIT_PROCESS_LOST: Final = 5
 SECRET_VARIABLE: Final = "PROBE_LAB_SECRET"  # noqa: S105 -- the name of the variable
 SECRET_BYTES_MIN: Final = 32
 _PORT_MAX: Final = 65_535
@@ -50,13 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = [_setting(text) for text in options.defect]
-        defects = Defects(options.seed, options.life, settings)
+        defects = Defects(options.seed, options.life, settings, options.processes)
     except DefectError as error:
         _fail(f"--defect: {error}; --list-defects shows them all")
     if options.list_defects:
         sys.stdout.write(json.dumps(table_json(), indent=2) + "\n")
         return 0
     capacity = _capacity(options)
+    if options.processes > 1 and options.tls is not None:
+        _fail("--tls cannot be handed from process to process; leave --processes out")
     secret = _secret()
     try:
         ledger = Ledger(options.ledger, options.life)
@@ -73,40 +82,48 @@ def _live(
     capacity: Capacity | None,
 ) -> int:
     """Load what takes long, then start the clock of the boot, then serve."""
-    from probe.lab.server import live, raise_descriptor_limit  # noqa: PLC0415 -- see above
+    from probe.lab.fleet import LostError  # noqa: PLC0415 -- see above
+    from probe.lab.front import live_in_front  # noqa: PLC0415
+    from probe.lab.server import live, raise_descriptor_limit  # noqa: PLC0415
     from probe.lab.state import Settings, State  # noqa: PLC0415
     from probe.lab.tokens import Keys  # noqa: PLC0415
 
     keys = Keys(secret)
     context = _tls(options, secret)
     raise_descriptor_limit()
-    able = {} if capacity is None else {"capacity": capacity.as_json()}
-    up_ns = ledger.phase(
-        "up", pid=os.getpid(), seed=options.seed, defects=defects.as_json(), **able
-    )
     draws = f"{options.seed}.{options.life}.capacity"
     settings = Settings(options.pace, options.limit, options.idle, capacity, draws)
-    state = State(keys, ledger, defects, settings, up_ns)
+    fleet: Fleet | None = None
+    more: dict[str, object] = {} if capacity is None else {"capacity": capacity.as_json()}
+    if options.processes > 1:
+        fleet = _fork(options, keys, ledger, defects, settings)
+        more["processes"] = fleet.pids
+    up_ns = ledger.phase(
+        "up", pid=os.getpid(), seed=options.seed, defects=defects.as_json(), **more
+    )
+    state = State(keys, ledger, defects, settings, up_ns, fleet)
     announce = {
         "pid": os.getpid(),
         "life": options.life,
         "defects": defects.as_json(),
         "tls": context is not None,
-        **able,
+        **more,
     }
     plan: BootPlan = options.boot
+    life = live_in_front if options.processes > 1 else partial(live, context=context)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(
-                live(
+                life(
                     state,
                     plan.with_defects(defects),
                     (options.host, options.port),
-                    context,
                     announce=announce,
                     exit_with_parent=options.exit_with_parent,
                 )
             )
+        except LostError as error:
+            _fail(str(error), EXIT_PROCESS_LOST)
         except OSError as error:
             where = f"port {options.port} on {options.host}"
             if error.errno == errno.EADDRINUSE:
@@ -116,6 +133,42 @@ def _live(
                 )
             _fail(f"{where} cannot be had ({error.strerror}); mend --host or --port")
     return 0
+
+
+def _fork(
+    options: argparse.Namespace,
+    keys: Keys,
+    ledger: Ledger,
+    defects: Defects,
+    settings: Settings,
+) -> Fleet:
+    """The processes behind this one, which becomes their front."""
+    from probe.lab.behind import live_behind  # noqa: PLC0415 -- as in `_live`
+    from probe.lab.fleet import LostError, fork  # noqa: PLC0415
+
+    factory = _loop_factory()
+
+    def serve(number: int, end: socket.socket) -> None:
+        ledger.of_process(number)
+        defects.of_process(number)
+        serving = live_behind(
+            number,
+            options.processes,
+            end,
+            keys=keys,
+            ledger=ledger,
+            defects=defects,
+            settings=settings,
+        )
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(serving)
+
+    try:
+        fleet = fork(options.processes, serve)
+    except LostError as error:
+        _fail(str(error), EXIT_PROCESS_LOST)
+    ledger.of_process(FRONT)
+    return fleet
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,6 +230,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="append what is done, NDJSON")
     parser.add_argument("--tls", type=Path, metavar="CA_OUT.pem", help="serve TLS; write the CA")
     parser.add_argument(
+        "--processes",
+        type=partial(_whole, "number of processes", PROCESSES_MAX, least=1),
+        default=1,
+        help="serve with so many, each user in one of them, behind one that listens (1)",
+    )
+    parser.add_argument(
         "--life",
         type=partial(_whole, "life", _LIFE_MAX),
         default=1,
@@ -216,9 +275,9 @@ def _value(parse: Callable[[str], object], text: str) -> object:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _whole(name: str, most: int, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > most:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {name}; give 0 to {most}")
+def _whole(name: str, most: int, text: str, least: int = 0) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {name}; give {least} to {most}")
     return int(text)
 
 

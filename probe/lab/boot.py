@@ -72,11 +72,16 @@ async def sleep_until(at_ns: int) -> None:
 
 
 async def raise_flags(plan: BootPlan, up_ns: int, state: State) -> None:
-    """Raise ready and healthy at their times; ready first when they are due together."""
+    """Raise ready and healthy at their times; ready first when they are due together.
+
+    Where several processes serve, the lab is ready when the last of them is.
+    """
     steps = sorted([(plan.ready_ns, 0), (plan.healthy_ns, 1)])
     for at_ns, order in steps:
         await sleep_until(up_ns + at_ns)
         if order == 0:
+            if state.fleet is not None:
+                await state.fleet.ready()
             state.enter_ready()
         else:
             state.enter_healthy()

@@ -13,6 +13,9 @@ seed, the life and how many were served before. One that leaves is served all th
 The queue is bounded: who finds it full is refused at once, and who would start later than
 the deadline after the arrival is refused at the deadline and takes no server's time. Where
 neither happens, the queue is M/M/c; the ledger tells each, with what was found and planned.
+
+Where several processes serve, there is one plan for all of them, and the front has it: each
+arrival is one when the front is asked, and is told in the process that asked.
 """
 
 from __future__ import annotations
@@ -168,12 +171,22 @@ class Schedule:
 
 
 class Station:
-    """The servers of this life; without a capacity everything passes at once."""
+    """The servers of this life; without a capacity everything passes at once.
 
-    def __init__(self, ledger: Ledger, capacity: Capacity | None, key: str) -> None:
+    `elsewhere` plans an arrival, where that is not done here, and calls back.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        capacity: Capacity | None,
+        key: str,
+        elsewhere: Callable[[Callable[[Turn], None]], None] | None = None,
+    ) -> None:
         self._ledger = ledger
         self._works: frozenset[Work] = frozenset() if capacity is None else capacity.works
-        self._schedule = None if capacity is None else Schedule(capacity, key)
+        self.schedule = None if capacity is None else Schedule(capacity, key)
+        self._elsewhere = elsewhere
         self._pending: dict[_Ticket, None] = {}
         self._stopped = False
 
@@ -185,11 +198,24 @@ class Station:
         self, work: Work, done: Callable[[], None], refused: Callable[[str], None], **ids: str
     ) -> None:
         """Do one of these, now or when it is due; `refused` takes the word that says why."""
-        if self._schedule is None or work not in self._works:
+        if self.schedule is None or work not in self._works:
             return done()
         if self._stopped:
             return refused(STOPPING)
-        turn = self._schedule.enter(time.perf_counter_ns())
+        planned = partial(self._planned, work, done, refused, ids)
+        if self._elsewhere is not None:
+            return self._elsewhere(planned)
+        return planned(self.schedule.enter(time.perf_counter_ns()))
+
+    def _planned(
+        self,
+        work: Work,
+        done: Callable[[], None],
+        refused: Callable[[str], None],
+        ids: dict[str, str],
+        turn: Turn,
+    ) -> None:
+        """What was planned for one of these comes true in its time."""
         told: dict[str, object] = {
             "of": work,
             "arrived_ns": turn.arrived_ns,
@@ -208,6 +234,9 @@ class Station:
             case "full":
                 self._ledger.service("full", late_ns=0, **told)
                 return refused(FULL)
+        if self._stopped:
+            self._ledger.service("left", late_ns=0, **told)
+            return refused(STOPPING)
         ticket = _Ticket(turn, told, act, partial(refused, STOPPING))
         self._pending[ticket] = None
         return self._wait(ticket)

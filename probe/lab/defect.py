@@ -11,7 +11,9 @@ class Defect:
     """One row.
 
     `default` stands in for a value that is not given. `settable` is "any" time, or "start"
-    for a defect that shapes the boot and comes too late once the process runs.
+    for a defect that shapes the boot and comes too late once the process runs. One of
+    `all_users` looks at all users at once, or holds all of them up, and so needs them in one
+    process.
     """
 
     name: str
@@ -21,3 +23,4 @@ class Defect:
     drawn: str = ""
     targets: tuple[str, ...] = ()
     settable: Literal["any", "start"] = "any"
+    all_users: bool = False

@@ -118,19 +118,26 @@ class Defects:
     `settings` are (name, value) with None for the default; see `parse_value`.
     """
 
-    def __init__(self, seed: int, life: int, settings: Iterable[tuple[str, str | None]]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        life: int,
+        settings: Iterable[tuple[str, str | None]],
+        processes: int = 1,
+    ) -> None:
         self._origin = f"{seed}/{life}"
+        self._processes = processes
         self._active: dict[str, Value] = {}
         self._asked: Counter[str] = Counter()
         for name, value in settings:
-            row = find(name)
+            row = self._find(name)
             self._active[name] = parse_value(row, row.default if value is None else value)
 
     def change(self, wanted: Mapping[str, object]) -> None:
         """Set (or with None unset) defects while the lab runs: all of them or, on error, none."""
         changed = dict(self._active)
         for name, value in wanted.items():
-            row = find(name)
+            row = self._find(name)
             if row.settable == "start":
                 raise DefectError(
                     f"defect {name} shapes the boot and this life has booted; "
@@ -141,6 +148,18 @@ class Defects:
             else:
                 changed[name] = parse_value(row, value)
         self._active = changed
+
+    def of_process(self, number: int) -> None:
+        """From here on the draws are those of this process of the lab."""
+        self._origin += f"/{number}"
+
+    def _find(self, name: str) -> Defect:
+        row = find(name)
+        if row.all_users and self._processes > 1:
+            raise DefectError(
+                f"defect {name} needs all users in one process; leave it out, or --processes"
+            )
+        return row
 
     def __contains__(self, name: str) -> bool:
         return name in self._active

@@ -23,6 +23,12 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+def reset_socket(sock: socket.socket) -> None:
+    """The same for a socket that no transport has yet."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.close()
+
+
 async def end_when_closed(state: State, ws: web.WebSocketResponse) -> bool:
     """Whether another task closes this WebSocket; if so, waits until it has."""
     closer = state.sessions.get(ws)

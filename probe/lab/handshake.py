@@ -3,7 +3,9 @@
 Order of judgement: is the lab ready (else the cold-start defects have their turn), is the
 request a WebSocket handshake at all (RFC 6455 section 4.2.1), is there room, may a page of
 that origin come in, can the offered subprotocols be served, is it clear who the user is, are
-they who they say, and have they not too many connections already. Each refusal is an HTTP
+they who they say, and have they not too many connections already. Where several processes
+serve, a user of another one is refused, and so is who is to be known only by a first message:
+an open connection cannot be given to the process that has the user. Each refusal is an HTTP
 answer with a JSON body of fixed words and closes the connection. The ledger line is written
 first and the answer in the same step of the loop, so a lab that is killed has no answer out
 that its ledger does not know, and no stamp is later than the peer's sight of it.
@@ -22,6 +24,7 @@ from probe.lab.admission import admit_at_door
 from probe.lab.breaker import OpenError
 from probe.lab.capacity import OverloadError
 from probe.lab.claims import Claims, TokenError
+from probe.lab.heads import bearers
 from probe.lab.hits import Hits
 from probe.lab.offers import SUPPORTED, OfferError, answers, negotiate
 from probe.lab.origins import is_allowed
@@ -72,6 +75,8 @@ async def _answer(state: State, request: web.Request) -> web.StreamResponse:
     """Judge a handshake and serve what is let in; HandshakeError, GoneError."""
     _check_open(state)
     check_handshake(request)
+    if not state.alone and _tells_later(request):
+        raise HandshakeError(501, "first_message_needs_one_process")
     if len(state.sessions) >= SESSIONS_MAX:
         raise HandshakeError(503, "too_many_connections", {"Retry-After": "1"})
     try:
@@ -96,6 +101,7 @@ async def _answer(state: State, request: web.Request) -> web.StreamResponse:
         if not _tells_later(request):
             await _validated(state, request)
         who = _authenticate(state, request, choice, hits)
+        _check_share(state, who)
         if isinstance(who, Claims):
             return await _serve_one_of(state, request, choice, who, hits)
         return await _serve(state, request, choice, who, hits)
@@ -182,6 +188,20 @@ def _check_open(state: State) -> None:
         raise HandshakeError(503, word, {"Retry-After": "1"})
 
 
+def _check_share(state: State, who: Who) -> None:
+    """A user belongs here; the front, which chose this process, has not judged the token."""
+    match who:
+        case Claims():
+            user_id = who.subject
+        case Unjudged():
+            user_id = state.keys.unverified_subject(who.token)
+        case None:
+            return
+    if not state.has(user_id):
+        state.ledger.fault("misdirected")
+        raise HandshakeError(421, "misdirected")
+
+
 def _refuse(state: State, endpoint: str, refusal: HandshakeError) -> web.Response:
     response = json_answer(refusal.status, refusal.body, refusal.headers)
     response.force_close()
@@ -201,8 +221,8 @@ def _authenticate(state: State, request: web.Request, choice: Choice, hits: Hits
     A bad one is refused; another, good one beside it does not mend it, and where the
     subprotocol and the header name different ones, neither is taken.
     """
-    bearers = _bearers(request)
-    shown = {token for token in (choice.token, *bearers) if token is not None}
+    bearing = bearers(request.headers.getall("Authorization", ()))
+    shown = {token for token in (choice.token, *bearing) if token is not None}
     if len(shown) > 1:
         raise HandshakeError(400, "ambiguous_token")
     if _tells_later(request):
@@ -219,16 +239,6 @@ def _authenticate(state: State, request: web.Request, choice: Choice, hits: Hits
         if error.code != "missing_token":
             challenge += ', error="invalid_token"'
         raise HandshakeError(401, error.code, {"WWW-Authenticate": challenge}) from None
-
-
-def _bearers(request: web.Request) -> list[str]:
-    """The tokens in Authorization, of which there ought to be one."""
-    found = []
-    for line in request.headers.getall("Authorization", ()):
-        scheme, _, rest = line.partition(" ")
-        if scheme.lower() == "bearer":
-            found.append(rest.strip())
-    return found
 
 
 def _wrong_accept(request: web.Request) -> str:

@@ -7,6 +7,10 @@ The totals that are told over HTTP are raised by the same call that writes the l
 only after it was written, so the two cannot differ. No line holds a token: fields are
 the lab's own words, ids that `messages` has checked, names of users, and numbers.
 
+Where several processes serve, all of them append to the one file, and each line says which
+of them wrote it. Each has its own lines in order; over all of them the order is that of
+`t_ns`, since one may be held up between its stamp and its write.
+
 Answers of /health are counted and written as one line when the lab stops, since a
 probe asks for them in a tight loop.
 """
@@ -45,12 +49,17 @@ class Ledger:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = None if path is None else os.open(path, flags, 0o644)
         self._life = life
+        self._origin: dict[str, int] = {"life": life}
         self._lines = 0
         self._phases: dict[str, int] = {}
         self._events: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._events_sent = 0
         self._health: Counter[str] = Counter()
         self._encode = msgspec.json.Encoder().encode
+
+    def of_process(self, number: int) -> None:
+        """From here on the lines are those of this process of the lab."""
+        self._origin["process"] = number
 
     def phase(self, phase: Phase, **more: object) -> int:
         """The lab entered a phase just now; returns the stamp of the line."""
@@ -104,18 +113,18 @@ class Ledger:
         """The defects were changed while running; these are on now."""
         self._write("defects", "changed", {"active": dict(active)})
 
-    def fault(self, kind: str) -> None:
+    def fault(self, kind: str, **more: object) -> None:
         """The lab itself failed, or the peer's HTTP could not be read: `kind` says which."""
-        self._write("fault", kind, {"kind": kind})
+        self._write("fault", kind, {"kind": kind, **more})
 
     def count_health(self, status: int) -> None:
         """/health was answered with this status."""
         self._health[str(status)] += 1
 
-    def end(self) -> None:
-        """Write the health counts and the last phase."""
+    def end(self, hits: Mapping[str, int] | None = None) -> None:
+        """Write the health counts and the last phase, with the hits of all processes."""
         self._write("health", "counts", {"counts": dict(self._health)})
-        self.phase("stopped", hits=dict(self._events["hit"]))
+        self.phase("stopped", hits=dict(self._events["hit"] if hits is None else hits))
 
     def totals(self) -> dict[str, Any]:
         """Sums over the lines of this life: counts per event and label, stamps of phases."""
@@ -132,7 +141,7 @@ class Ledger:
     def _write(self, event: str, label: str, fields: Mapping[str, object]) -> int:
         t_ns = time.perf_counter_ns()
         if self._fd is not None:
-            head = {"t_ns": t_ns, "life": self._life, "event": event}
+            head = {"t_ns": t_ns, **self._origin, "event": event}
             line = self._encode({**head, **fields}) + b"\n"
             try:
                 written = os.write(self._fd, line)

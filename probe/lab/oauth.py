@@ -54,7 +54,10 @@ async def give_token(state: State, request: web.Request) -> web.Response:
             headers["WWW-Authenticate"] = 'Basic realm="probe-lab"'
         return json_answer(error.status, error.body, headers)
     token = state.keys.mint(subject, algorithm)
-    state.revocations.know(state.keys.verify(token))
+    if state.fleet is None:
+        state.revocations.know(state.keys.verify(token))
+    else:
+        state.fleet.know(token, state.keys.unverified_subject(token))
     body = {
         "access_token": token,
         "token_type": "Bearer",
@@ -169,6 +172,9 @@ def bearer(state: State, request: web.Request, *, revoked: bool) -> tuple[str, C
         claims = state.keys.verify(token)
     except TokenError as error:
         raise OAuthError(401, "invalid_token", error.code) from None
+    if not state.has(claims.subject):
+        state.ledger.fault("misdirected")
+        raise OAuthError(421, "misdirected", "another process of the lab has this user")
     if not revoked and state.revocations.is_revoked(claims):
         raise OAuthError(401, "invalid_token", "token_revoked")
     return token, claims

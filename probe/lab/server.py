@@ -3,7 +3,8 @@
 aiohttp's connection is used with two changes. What it cannot parse it would print and
 send back, and that may hold a token: here the answer is a fixed word, and a failure of
 our own is printed as its type and place. And sockets beyond a bound are reset at once.
-A head that does not arrive in time is cut by aiohttp's keep-alive timer.
+A head that does not arrive in time is cut by aiohttp's keep-alive timer. Where several
+processes serve, the front listens (`front`), and what it has read comes with the socket.
 """
 
 from __future__ import annotations
@@ -50,19 +51,25 @@ _DESCRIPTORS: Final = SOCKETS_MAX + 100
 
 
 @dataclass(slots=True)
-class _Door:
+class Door:
     """What the connections share: how many are open, and where faults are told."""
 
     ledger: Ledger
     sockets: int = 0
 
 
-class _Connection(web.RequestHandler):
-    """One socket; not for use outside this module."""
+class Connection(web.RequestHandler):
+    """One socket; `received` is what another has already read of it."""
 
-    __slots__ = ("_door",)
+    __slots__ = ("_door", "_received")
 
-    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop, door: _Door) -> None:
+    def __init__(
+        self,
+        manager: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        door: Door,
+        received: bytes = b"",
+    ) -> None:
         super().__init__(
             manager,
             loop=loop,
@@ -74,15 +81,21 @@ class _Connection(web.RequestHandler):
             lingering_time=2.0,
         )
         self._door = door
+        self._received = received
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open: read what was read of it, or reset it as one too many."""
         self._door.sockets += 1
         super().connection_made(transport)
         if self._door.sockets > SOCKETS_MAX:
             self._door.ledger.fault("too_many_sockets")
             transport.abort()  # type: ignore[attr-defined] # a stream's transport has it
+        elif self._received:
+            self.data_received(self._received)
+            self._received = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """It is over."""
         self._door.sockets -= 1
         super().connection_lost(exc)
 
@@ -93,6 +106,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        """Answer what cannot be read, or a failure of ours, with a fixed word."""
         del message  # it quotes the bytes that could not be parsed
         if status < 500:  # noqa: PLR2004 -- the peer's fault
             self._door.ledger.fault("bad_http")
@@ -138,8 +152,8 @@ async def live(
     state: State,
     plan: BootPlan,
     address: tuple[str, int],
-    context: ssl.SSLContext | None,
     *,
+    context: ssl.SSLContext | None,
     announce: dict[str, Any],
     exit_with_parent: bool,
 ) -> None:
@@ -148,22 +162,12 @@ async def live(
     `announce` is what the line on standard output says beside host and port. OSError
     when the port cannot be had.
     """
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if exit_with_parent:
-        threading.Thread(target=_await_parent_end, args=(loop, stop), daemon=True).start()
-    gc.collect()  # before the port opens, so that no pause falls into the boot
-    gc.freeze()
-    # It would print the offers of a handshake whose subprotocol we chose ourselves.
-    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
-
-    if await _first(stop, sleep_until(state.up_ns + plan.listening_ns)):
+    stop = told_to_stop(exit_with_parent=exit_with_parent)
+    settle()
+    if await first(stop, sleep_until(state.up_ns + plan.listening_ns)):
         _end(state)
         return
-    runner = web.AppRunner(build_app(state), handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
+    runner = await start_serving(state)
     server = await _listen(state, runner, address, context, announce)
     boot = asyncio.create_task(raise_flags(plan, state.up_ns, state))
     await stop.wait()
@@ -172,13 +176,44 @@ async def live(
         await boot
     state.enter_stopping()
     server.close()
-    await _close_sessions(state)
-    await runner.cleanup()
-    await _sessions_ended(state)
+    await wind_up(state, runner)
     _end(state)
 
 
-async def _first(stop: asyncio.Event, pause: Coroutine[Any, Any, None]) -> bool:
+def told_to_stop(*, exit_with_parent: bool) -> asyncio.Event:
+    """Set by SIGTERM, SIGINT or (if so asked) the end of standard input."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if exit_with_parent:
+        threading.Thread(target=_await_parent_end, args=(loop, stop), daemon=True).start()
+    return stop
+
+
+def settle() -> None:
+    """What is done before the port opens, so that no pause falls into the boot."""
+    gc.collect()
+    gc.freeze()
+    # It would print the offers of a handshake whose subprotocol we chose ourselves.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+
+async def start_serving(state: State) -> web.AppRunner:
+    """Be ready for connections of `runner.server`."""
+    runner = web.AppRunner(build_app(state), handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    return runner
+
+
+async def wind_up(state: State, runner: web.AppRunner) -> None:
+    """Close all that is open; the state is stopping."""
+    await _close_sessions(state)
+    await runner.cleanup()
+    await _sessions_ended(state)
+
+
+async def first(stop: asyncio.Event, pause: Coroutine[Any, Any, None]) -> bool:
     """Wait for the pause, or for the stop; True when the stop came first."""
     task = asyncio.create_task(pause)
     waiter = asyncio.create_task(stop.wait())
@@ -199,13 +234,13 @@ async def _listen(
     manager = runner.server
     assert manager is not None
     loop = asyncio.get_running_loop()
-    door = _Door(state.ledger)
+    door = Door(state.ledger)
     sock = bind(*address)
     try:
         sock.listen(BACKLOG)
         state.ledger.phase("listening")  # from here on the kernel accepts
         server = await loop.create_server(
-            lambda: _Connection(manager, loop, door),
+            lambda: Connection(manager, loop, door),
             sock=sock,
             backlog=BACKLOG,
             ssl=context,
@@ -214,11 +249,16 @@ async def _listen(
     except BaseException:
         sock.close()
         raise
+    say_listening(sock, announce)
+    return server
+
+
+def say_listening(sock: socket.socket, announce: dict[str, Any]) -> None:
+    """The line on standard output."""
     host, port = sock.getsockname()[:2]
     line = {"event": "listening", "host": host, "port": port, **announce}
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
     sys.stdout.flush()
-    return server
 
 
 async def _close_sessions(state: State) -> None:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from probe.lab.account import set_limits
 from probe.lab.defects import DefectError
+from probe.lab.fleet import merged
 from probe.lab.handshake import ENDPOINTS, serve_websocket
 from probe.lab.oauth import give_token, log_out, revoke
 from probe.lab.state import REVISION, SERVER, VERSION
@@ -32,31 +33,46 @@ if TYPE_CHECKING:
     Route = Callable[[State, web.Request], Awaitable[web.StreamResponse]]
 
 BODY_BYTES_MAX: Final = 64 * 1024
+SWITCHING: Final = 101
 
 
 def build_app(state: State) -> web.Application:
     """All routes of the lab over this state."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    app.on_response_prepare.append(_sign)
-    routes: tuple[tuple[str, str, Route], ...] = (
+    app.on_response_prepare.append(partial(_sign, state))
+    common: tuple[tuple[str, str, Route], ...] = (
         ("GET", "/health", _health),
         ("GET", "/.well-known/jwks.json", _jwks),
         ("POST", "/auth/token", give_token),
-        ("POST", "/auth/revoke", revoke),
-        ("POST", "/auth/logout", log_out),
-        ("PUT", "/account/limits", set_limits),
         ("GET", "/_lab/defects", _defects),
         ("POST", "/_lab/defects", _change_defects),
         ("GET", "/_lab/ledger", _ledger),
+    )
+    of_users: tuple[tuple[str, str, Route], ...] = (
+        ("POST", "/auth/revoke", revoke),
+        ("POST", "/auth/logout", log_out),
+        ("PUT", "/account/limits", set_limits),
         *(("GET", endpoint, serve_websocket) for endpoint in ENDPOINTS),
     )
-    for method, path, route in routes:
-        app.router.add_route(method, path, partial(route, state))
+    for routes, elsewhere in ((common, state.share), (of_users, state.fleet)):
+        for method, path, route in routes:
+            here = route if elsewhere is None else _misdirected
+            app.router.add_route(method, path, partial(here, state))
     return app
 
 
-async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+async def _misdirected(state: State, _request: web.Request) -> web.Response:
+    """What is for another process of this lab, in a spelling that the front did not know."""
+    state.ledger.fault("misdirected")
+    return json_answer(421, {"error": "misdirected"})
+
+
+async def _sign(state: State, request: web.Request, response: web.StreamResponse) -> None:
     sign(request, response, SERVER, REVISION)
+    if not state.alone and response.status != SWITCHING:
+        # The next request on it could be of a user of another process.
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 async def _health(state: State, _request: web.Request) -> web.Response:
@@ -80,18 +96,22 @@ async def _health(state: State, _request: web.Request) -> web.Response:
         "revision": REVISION,
         "uptime": (time.perf_counter_ns() - state.up_ns) / 1e9,
         "dependencies": {"postgres": postgres, "redis": redis},
-        "memory_bytes": _resident_bytes(),
+        "memory_bytes": _resident_bytes(state),
     }
     return json_answer(status, body, {"Retry-After": "1"} if status == 503 else None)  # noqa: PLR2004 -- Service Unavailable
 
 
-def _resident_bytes() -> int:
-    """The memory of this process that is in RAM; 0 where the system does not say (no /proc)."""
+def _resident_bytes(state: State) -> int:
+    """The memory of the lab that is in RAM; 0 where the system does not say (no /proc).
+
+    What several processes share is counted for each.
+    """
+    others = () if state.fleet is None else state.fleet.pids
     try:
-        with Path("/proc/self/statm").open("rb") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
+        pages = [Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in ("self", *others)]
     except OSError:
         return 0
+    return sum(map(int, pages)) * resource.getpagesize()
 
 
 async def _jwks(state: State, _request: web.Request) -> web.Response:
@@ -124,6 +144,8 @@ async def _change_defects(state: State, request: web.Request) -> web.Response:
     try:
         wanted = msgspec.json.decode(await request.read(), type=dict[str, Any])
         state.defects.change(wanted)
+        if state.fleet is not None:
+            await state.fleet.change(wanted)
     except msgspec.DecodeError:
         return json_answer(400, {"error": 'send a JSON object like {"cold_start_hang": 0.5}'})
     except DefectError as error:
@@ -135,4 +157,7 @@ async def _change_defects(state: State, request: web.Request) -> web.Response:
 async def _ledger(state: State, request: web.Request) -> web.Response:
     if not _is_local(request):
         return _not_local()
-    return json_answer(200, state.ledger.totals())
+    totals = state.ledger.totals()
+    if state.fleet is not None:
+        totals = merged(totals, await state.fleet.totals())
+    return json_answer(200, totals)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from probe.lab.backlog import queued
 from probe.lab.breaker import Breaker
 from probe.lab.capacity import Station
 from probe.lab.hub import Hubs
@@ -13,6 +14,7 @@ from probe.lab.pacing import Pacer
 from probe.lab.places import Places
 from probe.lab.revocations import Revocations
 from probe.lab.runs import Runs
+from probe.lab.tokens import fit_to_repeat
 from probe.lab.windows import Firsts
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
     from probe.lab.capacity import Capacity
     from probe.lab.defects import Defects
+    from probe.lab.fleet import Fleet
     from probe.lab.ledger import Ledger
+    from probe.lab.share import Share
     from probe.lab.tokens import Keys
 
 VERSION: Final = "1"
@@ -48,13 +52,19 @@ class Settings:
 
 @dataclass(slots=True)
 class State:
-    """The flags are raised by the boot and lowered by nobody; `stopping` overrules them."""
+    """The flags are raised by the boot and lowered by nobody; `stopping` overrules them.
+
+    Where several processes serve, each has a state: `fleet` is the front's, which has no
+    users, `share` that of one behind it.
+    """
 
     keys: Keys
     ledger: Ledger
     defects: Defects
     settings: Settings
     up_ns: int
+    fleet: Fleet | None = None
+    share: Share | None = None
     healthy: bool = False
     ready: bool = False
     stopping: bool = False
@@ -72,10 +82,21 @@ class State:
         self.revocations = Revocations(self.ledger)
         self.breaker = Breaker(self.ledger, self.defects)
         self.places = Places(self.defects)
-        self.station = Station(self.ledger, self.settings.capacity, self.settings.draws)
+        capacity = queued(self.settings.capacity, self.defects)
+        turn = None if self.share is None else self.share.turn
+        self.station = Station(self.ledger, capacity, self.settings.draws, turn)
         self.hubs = Hubs(self.settings.limit)
         pacer = Pacer(self.settings.pace_ns)
         self.runs = Runs(self.ledger, self.defects, self.hubs, pacer, self.firsts)
+
+    @property
+    def alone(self) -> bool:
+        """Whether one process is the whole lab."""
+        return self.fleet is None and self.share is None
+
+    def has(self, user_id: str) -> bool:
+        """Whether this process has that user."""
+        return self.share is None or self.share.has(fit_to_repeat(user_id))
 
     def enter_healthy(self) -> None:
         """From here on /health answers 200."""

@@ -133,6 +133,7 @@ _EVENTS: Final = (
         "cross_user_leak",
         "an event is also sent to one connection of another user",
         drawn="event",
+        all_users=True,
     ),
     Defect(
         "mode_differs",
@@ -176,7 +177,9 @@ _CONNECTIONS: Final = (
         "switch",
         "1",
     ),
-    Defect("rate_limit_global", "all users share one budget of messages", "switch", "1"),
+    Defect(
+        "rate_limit_global", "all users share one budget of messages", "switch", "1", all_users=True
+    ),
     Defect(
         "close_1011_midrun",
         "after an event before the last, the connection that started the run is closed with 1011",
@@ -188,6 +191,13 @@ _CONNECTIONS: Final = (
         drawn="run",
     ),
     Defect("no_pong", "a WebSocket ping is not answered", drawn="WebSocket ping"),
+    Defect(
+        "endless_queue",
+        "the queue of a capacity has no bound, neither of places nor of time; without a capacity "
+        "there is no queue",
+        "switch",
+        settable="start",
+    ),
 )
 
 _HEALTH: Final = (
@@ -223,6 +233,7 @@ def table_json() -> list[dict[str, object]]:
             "drawn": row.drawn,
             "targets": row.targets,
             "settable": row.settable,
+            "all_users": row.all_users,
         }
         for row in TABLE.values()
     ]

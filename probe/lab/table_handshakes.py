@@ -93,6 +93,7 @@ _GUARDS: Final = (
         "the breaker or opens it again",
         "duration",
         "15s",
+        all_users=True,
     ),
     Defect(
         "breaker_sticks",
@@ -100,6 +101,7 @@ _GUARDS: Final = (
         "answered 503 until the lab is restarted",
         "switch",
         "1",
+        all_users=True,
     ),
     Defect(
         "breaker_half_open",
@@ -107,6 +109,7 @@ _GUARDS: Final = (
         "is answered 503; without another breaker_* it is one that is open for 1 s",
         "duration",
         "80ms",
+        all_users=True,
     ),
     Defect(
         "cap_race",
@@ -126,12 +129,14 @@ _GUARDS: Final = (
         "the loop sleeps for this long whenever a token is judged, and all connections with it",
         "duration",
         "100ms",
+        all_users=True,
     ),
     Defect(
         "blocking_dependency",
         "the loop sleeps for this long when a run starts, and all connections with it",
         "duration",
         "300ms",
+        all_users=True,
     ),
 )
 

@@ -105,9 +105,7 @@ class Keys:
             subject = msgspec.json.decode(_unverified(token), type=dict[str, Any]).get("sub")
         except (jwt.PyJWTError, ValueError, RecursionError):
             return NOBODY
-        if not isinstance(subject, str) or len(subject) > _SUBJECT_CHARS_MAX:
-            return NOBODY
-        return subject if subject.strip() and "eyJ" not in subject else NOBODY
+        return fit_to_repeat(subject)
 
     def _payload(self, token: str, excused: Excused) -> bytes:
         """The payload once the signature is found good; PyJWTError or TokenError otherwise."""
@@ -147,6 +145,13 @@ class Keys:
         der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         jwk = msgspec.json.encode(self.jwks()["keys"][0])
         return raw, jwk, self._x.encode(), der, pem, pem.rstrip(b"\n")
+
+
+def fit_to_repeat(subject: object) -> str:
+    """That subject, or `NOBODY` for one that is none, too long, or looks like a token."""
+    if not isinstance(subject, str) or len(subject) > _SUBJECT_CHARS_MAX:
+        return NOBODY
+    return subject if subject.strip() and "eyJ" not in subject else NOBODY
 
 
 def _verified(token: str, key: bytes | Ed25519PublicKey, algorithm: Algorithm) -> bytes:

@@ -128,6 +128,7 @@ def check_fit(
         problems += _racing(name, stage, target)
         problems += _outlived(name, stage, target)
         problems += authenticating(name, stage, target)
+        problems += _climbing(name, stage, dialect)
     problems += _restart(scenario, target)
     if problems:
         raise ConfigError(*_with_what_fits(scenario, problems))
@@ -142,6 +143,14 @@ def _with_what_fits(scenario: Scenario, problems: list[Problem]) -> list[Problem
         return problems
     words = " ".join(f"--stage {name}" for name in fit)
     return [*problems[:-1], replace(last, hint=f"the other stages fit: {words}")]
+
+
+def _climbing(name: str, stage: Stage, dialect: Dialect) -> Iterator[Problem]:
+    asks = stage.capacity is not None and stage.capacity.of == "messages"
+    if asks and dialect.sentinel is None and not dialect.echo:
+        message = f"the stage {name!r} sends messages, none of which has an answer of its own"
+        hint = "give the dialect a [sentinel], or echo = true where the service echoes"
+        yield Problem("dialect", "sentinel", message, hint=hint)
 
 
 def _outlived(name: str, stage: Stage, target: Target) -> Iterator[Problem]:
@@ -220,7 +229,7 @@ def _population(
     for name in population.endpoints:
         yield from known(f"{where}.endpoints", "endpoint", name, target.endpoints)
     yield from known(f"{where}.present", "presentation", population.present, dialect.present)
-    yield from _has_token(f"{where}.present", population.present, target, dialect)
+    yield from _first_message(f"{where}.present", population.present, target, dialect)
     yield from _arrives(population, where, dialect)
     script = steps_of(population.script, runs=dialect.run is not None)
     if isinstance(script, str):
@@ -271,10 +280,13 @@ def _step(step: Step, where: str, target: Target, dialect: Dialect) -> Iterator[
             yield from known(f"{where}.service", "service", name, target.services)
 
 
-def _has_token(where: str, name: str, target: Target, dialect: Dialect) -> Iterator[Problem]:
-    """A first message that needs a token is not sent without one, and then nobody gets in."""
+def _first_message(where: str, name: str, target: Target, dialect: Dialect) -> Iterator[Problem]:
+    """One that needs a token is not sent without one, and then nobody gets in."""
     shown = dialect.present.get(name)
     message = shown.first_message if shown else None
+    if target.lab is not None and target.lab.processes > 1 and message:
+        words = f"{name!r} names its user in the first message, and the lab has several processes"
+        yield Problem("scenario", where, words, hint="set lab.processes = 1 in the target")
     if isinstance(target.auth, NoAuth) and message and "{token}" in message:
         others = [n for n, p in dialect.present.items() if "{token}" not in (p.first_message or "")]
         hint = f"or use a presentation without one: {', '.join(others)}" if others else ""

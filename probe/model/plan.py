@@ -269,8 +269,7 @@ def peak(stage: StagePlan, groups: tuple[Group, ...]) -> Peak:
         together = stage.stage.race.sessions
         return Peak(float(together), together)
     if stage.stage.capacity is not None:
-        most = stage.stage.capacity.most
-        return Peak(most, round(most))
+        return Peak(*stage.stage.capacity.peak)
     curves = {k: g.population.shape.curve() for k, g in enumerate(groups) if g.stage == stage.name}
     opened = sum(curve.top for curve in curves.values() if curve.open)
     closed = [k for k, curve in curves.items() if not curve.open]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from probe.model.base import Duration, Fraction, Name, Quantile, Rate, Strict
-from probe.model.capacity import Capacity
+from probe.model.base import Duration, Fraction, Name, Quantile, Strict
+from probe.model.capacity import Capacity, Level
 from probe.model.race import Race
 from probe.model.script import Script, Step
 from probe.model.shape import Shape
+from probe.model.spike import AfterSpike, tells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,11 +150,13 @@ class Expect(Strict):
     """All endpoints behave alike."""
     drift: Drift | None = None
     """A long, flat load does not make the service slower or larger."""
+    after_spike: AfterSpike | None = None
+    """After a spike the service is soon as good as before it, under the load it bore before."""
     negotiation: bool = False
     """Every handshake of the negotiation matrix gets an answer that is right (`table`)."""
     authentication: bool = False
     """No bad token of the authentication matrix gets in, and every good one does (`table`)."""
-    capacity: Rate | None = None
+    capacity: Level | None = None
     """The service stays within its limits at least up to this rate."""
     race: bool = False
     """No trial of the race goes wrong."""
@@ -235,6 +238,15 @@ class Stage(Strict):
             raise ValueError(f"{self.activity} brings its own clients: drop populations and anchor")
         if self.activity != "preflight" and self.present != "default":
             raise ValueError("`present` is of a preflight; elsewhere each population has its own")
+        return self
+
+    @model_validator(mode="after")
+    def _comes_back(self) -> Stage:
+        if self.expect.after_spike is not None:
+            if self.anchor != "start" or self.trials != 1:
+                raise ValueError("expect.after_spike is of one load that nothing restarts")
+            shapes = {name: each.shape for name, each in self.populations.items()}
+            tells(self.expect.after_spike, shapes, self.budget, self.patience)
         return self
 
     @model_validator(mode="after")

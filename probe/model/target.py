@@ -165,6 +165,8 @@ class Network(Strict):
 class Lab(Strict):
     """Settings of the embedded lab."""
 
+    processes: int = Field(default=1, ge=1, le=64)
+    """How many serve; beyond 1 one more listens and gives each user to one of them."""
     boot: dict[Literal["listening", "healthy", "ready"], Duration] = {}
     pace: Duration = 1_000_000
     """Pause between the events of a run."""
@@ -176,6 +178,8 @@ class Lab(Strict):
     """Servers and their mean service time, such as `4/20ms`, in one queue; unset: none."""
     capacity_of: tuple[Literal["connects", "runs", "messages"], ...] = ("connects",)
     """What has to pass it."""
+    capacity_queue: Annotated[str, Field(pattern=r"^\d+/\d+(us|ms|s)$")] | None = None
+    """Places in that queue and the longest wait, such as `40/10s`; unset: the lab's own."""
 
 
 class Target(Strict):

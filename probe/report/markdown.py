@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 from probe.check.race_words import digits_of
 from probe.report import figures, views
 from probe.report.breakdowns import Breakdown, delivery_tables, health_tables
+from probe.report.curve import (
+    LEVEL_HEADER,
+    capacity_rows,
+    curve_lines,
+    curve_name,
+    curves_of,
+    level_rows,
+)
 from probe.report.facts import facts_of
-from probe.report.plots import picture_name, plots_of, text_lines
+from probe.report.plots import picture_name, plots_of, spike_plots, text_lines
 from probe.report.race_rows import race_rows
 from probe.report.races import SHRUNK, SHRUNK_HEADER, shrunk_rows, shrunk_toml
 from probe.report.visible import visible
@@ -40,12 +48,13 @@ _TITLES: Final = {
     "recovery": ("Recovery", ("stage",)),
     "everybody_in": ("Clients that retry", ("stage",)),
     "success_since_restart": ("Success since the restart", ("stage",)),
+    "after_spike": ("After a spike", ("stage",)),
 }
 _BROKEN_DOWN: Final[Mapping[str, Callable[[object], list[Breakdown]]]] = {
     "health": health_tables,
     "delivery": delivery_tables,
 }
-_ELSEWHERE: Final = frozenset({"counts", "races"})
+_ELSEWHERE: Final = frozenset({"counts", "races", "capacity", "levels", "goodput_over_time"})
 # Of a restart the interval is shown and not its middle too: a row has to fit a page.
 _LEFT_OUT: Final = frozenset(
     {
@@ -64,6 +73,8 @@ def markdown(judgement: Judgement) -> str:
         _what_ran(judgement),
         _checks(judgement.checks),
         *(_part(key, value) for key, value in judgement.summary.items() if key not in _ELSEWHERE),
+        _spikes(judgement.summary),
+        _capacity(judgement.summary),
         _races(judgement.summary),
         _findings(judgement.findings),
         _fitness(judgement),
@@ -213,6 +224,27 @@ def _races(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(["## Windows", *parts]) if parts else ""
 
 
+def _capacity(summary: Mapping[str, Any]) -> str:
+    """Where each climb found the knee, with its curve."""
+    parts = []
+    curves = {curve.name: curve for curve in curves_of(summary)}
+    found = summary.get("capacity")
+    for stage, told in found.items() if isinstance(found, Mapping) else ():
+        rows = list(capacity_rows(told))
+        parts.append(f"{escaped(stage)}\n\n{table(['what', 'value'], rows)}")
+        if curve := curves.get(stage):
+            parts += [fenced(curve_lines(curve)), _named(curve_name(curve))]
+            parts.append(table(LEVEL_HEADER, level_rows(told, summary["levels"][stage])))
+    return "\n\n".join(["## Capacity", *parts]) if parts else ""
+
+
+def _spikes(summary: Mapping[str, Any]) -> str:
+    """The goodput of each spike over time, behind its table."""
+    plots = spike_plots(summary)
+    parts = [part for plot in plots for part in (fenced(text_lines(plot)), _picture(plot))]
+    return "\n\n".join(["## Served over time", *parts]) if parts else ""
+
+
 def _shrunk(race: Mapping[str, Any]) -> list[str]:
     """What was tried to make it smaller."""
     rows = shrunk_rows(race)
@@ -220,7 +252,11 @@ def _shrunk(race: Mapping[str, Any]) -> list[str]:
 
 
 def _picture(plot: Plot) -> str:
-    return f"The same as a picture: `{picture_name(plot)}`"
+    return _named(picture_name(plot))
+
+
+def _named(picture: str) -> str:
+    return f"The same as a picture: `{picture}`"
 
 
 def _breakdowns(title: str, tables: Sequence[Breakdown]) -> str:

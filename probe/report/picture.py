@@ -91,6 +91,8 @@ def _legend(plot: Plot) -> list[tuple[str, str]]:
     words = [(_INK, "rate, 95 % (faint: under 5 trials)")] if plot.points else []
     if plot.marks:
         words.append((_MARK, "fresh trials"))
+    if plot.spike is not None:
+        words.append((_WINDOW, "the spike"))
     if plot.told is not None:
         words.append((_FOUND, "found (95 %)"))
         words += [(_WINDOW, "the window")] if plot.told.width_s else []
@@ -100,6 +102,8 @@ def _legend(plot: Plot) -> list[tuple[str, str]]:
 def _found(plot: Plot) -> Iterator[str]:
     """The window and the interval of what was found, at least as wide as can be seen."""
     told = plot.told
+    if plot.spike is not None:
+        yield _band(plot, *plot.spike, _WINDOW)
     if told is None:
         return
     if told.width_s:

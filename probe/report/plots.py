@@ -52,7 +52,7 @@ class Plot:
     """One plot. `posterior` is (where, relative density); `marks` are fresh trials.
 
     `told` is what was found, `trials` each trial's measured offset and whether it went wrong;
-    `since` is what offsets count from.
+    `since` is what offsets count from; `spike` when the load was higher.
     """
 
     name: str
@@ -66,6 +66,8 @@ class Plot:
     told: Told | None = None
     trials: tuple[tuple[float, bool], ...] = ()
     since: str = ""
+    kind: str = "window"
+    spike: tuple[float, float] | None = None
 
 
 def plots_of(summary: Mapping[str, Any]) -> list[Plot]:
@@ -80,9 +82,19 @@ def plots_of(summary: Mapping[str, Any]) -> list[Plot]:
     return [plot for plot in (*races, *restarts) if plot.points or plot.marks]
 
 
+def spike_plots(summary: Mapping[str, Any]) -> list[Plot]:
+    """How many clients were served in time, over a stage with a spike."""
+    stages = summary.get("goodput_over_time")
+    return [
+        _spike(str(name), rows)
+        for name, rows in (stages.items() if isinstance(stages, Mapping) else ())
+        if rows
+    ]
+
+
 def picture_name(plot: Plot) -> str:
     """The name of its SVG file in the run's folder."""
-    return f"window-{plot.name}.svg"
+    return f"{plot.kind}-{plot.name}.svg"
 
 
 def text_lines(plot: Plot) -> list[str]:
@@ -174,6 +186,18 @@ def _restart(stage: str, rows: Sequence[Mapping[str, Any]]) -> Plot:
     )
     title = f"{stage}: how often a client was turned away, by the time since the restart"
     return Plot(stage, title, "since the restart", points[0].from_s, points[-1].to_s, points)
+
+
+def _spike(stage: str, rows: Sequence[Mapping[str, Any]]) -> Plot:
+    points = tuple(
+        Point(r["from_s"], r["to_s"], r["n"], r["rate"], r["low"], r["high"]) for r in rows
+    )
+    during = [row for row in rows if row["spike"]]
+    spike = (during[0]["from_s"], during[-1]["to_s"]) if during else None
+    title = f"{stage}: how many of the clients were served in time, by when they came"
+    ends = points[0].from_s, points[-1].to_s
+    axis = "since the stage began"
+    return Plot(stage, title, axis, *ends, points, kind="spike", spike=spike)
 
 
 def _bar(point: Point) -> str:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from probe.check.verdict import Outcome
 from probe.report import figures, views
+from probe.report.curve import TERMINAL_LEVELS_MAX, curve_lines, curves_of
 from probe.report.facts import facts_of
 from probe.report.visible import visible
 
@@ -42,6 +43,7 @@ PASS_LINES_MAX: Final = 30
 CHECK_LINES_MIN: Final = 5
 NAMED_MAX: Final = 20
 STEPS_MAX: Final = 6
+LEVELS_MIN: Final = 3
 COMMAND_LINES_MAX: Final = 3
 _INDENT: Final = "  "
 
@@ -71,6 +73,7 @@ def screen(judgement: Judgement, console: Console, folder: Path | None = None) -
         page.text(reason, lines_max=2, style=colour)
     for line in views.leading(judgement)[:5]:
         page.text(line, lines_max=1 if " restart" in line else 2)
+    _add_curves(page, judgement)
     rest = _Page(console)
     if judgement.findings:
         rest.blank()
@@ -80,6 +83,8 @@ def screen(judgement: Judgement, console: Console, folder: Path | None = None) -
     rest.text(_fitness(judgement), lines_max=2, style="" if fit else "magenta")
     if told := judgement.fitness.figures.get("calibration"):
         rest.text(f"calibration: {told}", lines_max=2, style="dim")
+    if told := judgement.authenticity.get("clocks"):
+        rest.text(f"clocks: {told}", lines_max=2, style="dim")
     if folder is not None:
         rest.text(f"{folder}/  (report.md, verdict.json)", lines_max=3, style="dim")
     page.blank()
@@ -145,6 +150,16 @@ class _Page:
             row.rstrip()
             rows.append(row)
         return rows
+
+
+def _add_curves(page: _Page, judgement: Judgement) -> None:
+    """The levels of a climb about its knee; of several climbs each has its share of the room."""
+    curves = curves_of(judgement.summary)
+    most = max(TERMINAL_LEVELS_MAX // max(len(curves), 1), LEVELS_MIN)
+    for curve in curves:
+        page.blank()
+        for number, line in enumerate(curve_lines(curve, most)):
+            page.line(line, style="" if number else "bold")
 
 
 def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:

@@ -91,6 +91,7 @@ def leading(judgement: Judgement) -> list[str]:
     if missed:
         lines.append(f"restarts that were asked for and did not take place: {missed}")
     lines += race_lines(summary)
+    lines += _spike_lines(summary.get("after_spike"))
     lines += health_lines(summary.get("health"))
     lines += delivery_lines(summary.get("delivery"))
     counts = summary.get("counts")
@@ -201,6 +202,19 @@ def _spread_line(name: str, seconds: Sequence[float]) -> str:
     middle = ranked[math.ceil(len(ranked) / 2) - 1]
     texts = [figures.duration(s) if math.isfinite(s) else "not seen" for s in (middle, *ranked)]
     return f"{name} after a restart: median {texts[0]}, from {texts[1]} to {texts[-1]}"
+
+
+def _spike_lines(stages: object) -> list[str]:
+    """What clients met before, during and after a spike, and at what cost."""
+    lines = []
+    for stage, phases in stages.items() if isinstance(stages, Mapping) else ():
+        served, cost = [], []
+        for row in phases:
+            served.append(f"{figures.percent(row['goodput_rate'])} {row['phase']}")
+            cost.append(figures.amount(row["amplification"]))
+        line = f"{stage}: served in time {', '.join(served)} the spike"
+        lines.append(f"{line}; attempts per client {', '.join(cost)}")
+    return lines
 
 
 def _counts_line(counts: Mapping[str, Any]) -> str:

@@ -11,11 +11,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from probe.report.curve import curve_name, curves_of
+from probe.report.curve_picture import curve_svg
 from probe.report.document import document, json_bytes, settled, summary
 from probe.report.junit import junit_xml
 from probe.report.markdown import markdown
+from probe.report.page.document import page
+from probe.report.page.recorded import Recorded
 from probe.report.picture import svg
-from probe.report.plots import picture_name, plots_of
+from probe.report.plots import picture_name, plots_of, spike_plots
 from probe.report.races import SHRUNK, shrunk_toml, trials_csv, windows
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 SUMMARY: Final = "summary.json"
 JUNIT: Final = "junit.xml"
 REPORT: Final = "report.md"
+PAGE: Final = "report.html"
 VERDICT: Final = "verdict.json"
 WINDOWS: Final = "windows.json"
 
@@ -31,16 +36,21 @@ WINDOWS: Final = "windows.json"
 def write_reports(
     judgement: Judgement, folder: Path, *, step_summary: Path | None = None
 ) -> tuple[Path, ...]:
-    """Write the four reports into `folder`, which exists, and tell their paths.
+    """Write the five reports into `folder`, which exists, and tell their paths.
 
+    The page draws what the folder's history holds; without one it has words and tables alone.
     Where there are races or restarts, their windows, plots and trials come before, and the scenario
     of a race that was made smaller.
 
     `step_summary` is a file that the Markdown is appended to (a CI system's summary page).
-    All is rendered before the first byte is written. Raises OSError.
+    All is rendered before the first byte is written. Raises OSError, and ProbeError where the
+    folder's files cannot be read.
     """
     report = markdown(judgement).encode()
-    shown = {picture_name(plot): svg(plot) for plot in plots_of(judgement.summary)}
+    summed = judgement.summary
+    plots = (*plots_of(summed), *spike_plots(summed))
+    shown = {picture_name(plot): svg(plot) for plot in plots}
+    shown |= {curve_name(curve): curve_svg(curve) for curve in curves_of(summed)}
     found = windows(judgement.summary)
     small = shrunk_toml(judgement.summary)
     files = {
@@ -51,6 +61,7 @@ def write_reports(
         SUMMARY: json_bytes(summary(judgement)),
         JUNIT: junit_xml(judgement),
         REPORT: report,
+        PAGE: page(judgement, Recorded.of(folder)),
         VERDICT: json_bytes(document(judgement)),
     }
     paths = tuple(_replace(folder / name, data) for name, data in files.items())

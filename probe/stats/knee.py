@@ -40,8 +40,10 @@ CLOSENESS_MIN: Final = 1.01
 class Course:
     """How to search. Rates are arrivals (or whatever is offered) per second.
 
+    With `whole` they are whole numbers, and may count something else, such as connections.
     `most_per_s` is never exceeded. A knee is resolved when the rates that bound it are at
-    most `closeness` apart, as a ratio. Raises ValueError for a course that leads nowhere.
+    most `closeness` apart, as a ratio, or nothing lies between them. Raises ValueError for a
+    course that leads nowhere.
     """
 
     first_per_s: float
@@ -52,6 +54,7 @@ class Course:
     repeats_min: int = 3
     repeats_max: int = 8
     runs_max: int = 80
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.first_per_s <= self.most_per_s < math.inf:
@@ -60,6 +63,12 @@ class Course:
             raise ValueError(f"rates are told apart by a factor of {CLOSENESS_MIN} at least")
         if not 1 <= self.repeats_min <= self.repeats_max or self.levels_min < 1:
             raise ValueError("at least one level and one repeat, and at most no fewer than least")
+
+    def rounded(self, rate_per_s: float) -> float:
+        """A rate that was computed, as a person would write it."""
+        if self.whole:
+            return max(1.0, round(rate_per_s))
+        return float(f"{rate_per_s:.{DIGITS}g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +164,8 @@ class Search:
             return top.rate_per_s
         if top.rate_per_s >= self.course.most_per_s:
             return None
-        return min(_round(top.rate_per_s * self.course.factor), self.course.most_per_s)
+        up = self.course.rounded(top.rate_per_s * self.course.factor)
+        return min(up if up > top.rate_per_s else up + 1, self.course.most_per_s)
 
     def _stair_down(self) -> float | None:
         """Down until a level is within, where none was on the way up."""
@@ -168,7 +178,9 @@ class Search:
         if bottom.rate_per_s < self.course.first_per_s / self.course.factor**DOWN_MAX:
             self._why = "generator" if self._gave_out(bottom) else "floor"
             return None
-        return _round(bottom.rate_per_s / self.course.factor)
+        down = self._new(bottom.rate_per_s / self.course.factor)
+        self._why = "floor" if down is None else None
+        return down
 
     def _settled(self) -> float | None:
         """A level that contradicts another, or that is open between the bounds, is repeated."""
@@ -200,7 +212,7 @@ class Search:
         else:
             sides = (low, inside[0].rate_per_s), (inside[-1].rate_per_s, end)
             gap, least = max(sides, key=_ratio), math.sqrt(self.course.closeness)
-        return _round(math.sqrt(gap[0] * gap[1])) if _ratio(gap) > least else None
+        return self._new(math.sqrt(gap[0] * gap[1])) if _ratio(gap) > least else None
 
     def _confirmed(self) -> float | None:
         """A rate that bounds the knee has its repeats, or it may be open again."""
@@ -221,16 +233,23 @@ class Search:
         gaps = list(itertools.pairwise(rates))
         widest = max(gaps, key=_ratio, default=None)
         if widest is None or _ratio(widest) < self.course.factor:
-            return _round(self.levels[0].rate_per_s / self.course.factor)
-        return _round(math.sqrt(widest[0] * widest[1]))
+            return self._new(self.levels[0].rate_per_s / self.course.factor)
+        return self._new(math.sqrt(widest[0] * widest[1]))
+
+    def _new(self, rate_per_s: float) -> float | None:
+        """The rate, rounded; None where that is a level which is known."""
+        rate = self.course.rounded(rate_per_s)
+        return None if rate in self._judged else rate
 
     def _reason(self) -> Why:
         low, end = self._ends()
         beyond = self._bounds()[1]
         if end is None:
             return "ceiling"
-        if low is not None and beyond is not None and beyond / low <= self.course.closeness:
-            return "resolved"
+        if low is not None and beyond is not None:
+            next_to_it = self.course.whole and beyond - low <= 1
+            if next_to_it or beyond / low <= self.course.closeness:
+                return "resolved"
         return "generator" if beyond is None else "open"
 
     def _may_repeat(self, level: Judged, most: int) -> bool:
@@ -285,8 +304,3 @@ class Search:
 
 def _ratio(gap: tuple[float, float]) -> float:
     return gap[1] / gap[0]
-
-
-def _round(rate_per_s: float) -> float:
-    """As many digits as a person would write."""
-    return float(f"{rate_per_s:.{DIGITS}g}")

@@ -7,8 +7,9 @@ stretch of time 0.9 times as many were met as before the spike, and of those aft
 An intent is what a user wanted once; each may cost several attempts.
 
 The rule: the offered load after the spike is that before it, which is the caller's to
-arrange. Stretches are long enough to hold some twenty intents; where the watch ended before
-the budget was over, the answer is "unknown", never "metastable".
+arrange. Stretches are long enough to hold some twenty intents. Who is back stays: three
+stretches in a row are, and so is all that was watched from then on, taken together. Where the
+watch ended before the budget was over, the answer is "unknown", never "metastable".
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Recovery:
     """The way back: after the end of the spike it took from `low_ns` to `high_ns`.
 
     Both None unless `way` is "back". `before` and `after` are the shares of intents met before
-    the spike and in the last stretches that were watched, NaN where there were too few.
+    the spike and in the last stretches that were watched, NaN where there were too few; `n_after`
+    is how many intents these stretches hold.
     """
 
     way: Way
@@ -46,15 +48,23 @@ class Recovery:
     after: float
     budget_ns: int
     stretch_ns: int
+    n_after: int = 0
 
 
 def recovery(
-    intended_ns: ArrayLike, met: ArrayLike, spike_ns: tuple[int, int], watched_ns: int
+    intended_ns: ArrayLike,
+    met: ArrayLike,
+    spike_ns: tuple[int, int],
+    watched_ns: int,
+    *,
+    share_back: float = SHARE_BACK,
+    budget_ns: int | None = None,
 ) -> Recovery:
     """The way back from a spike from `spike_ns[0]` to `spike_ns[1]`, watched until `watched_ns`.
 
     `intended_ns` int64[n] when each intent came, in any order; `met` bool[n] whether it was
-    met in the end, within its limits. What came before the spike is the baseline. Raises
+    met in the end, within its limits. What came before the spike is the baseline, of which
+    `share_back` is enough; `budget_ns` None: 5 times the spike, and 120 s at least. Raises
     ValueError for a spike without a length, or a watch that ends before it.
     """
     at = np.asarray(intended_ns, dtype=np.int64)
@@ -64,7 +74,8 @@ def recovery(
         raise ValueError("intents and whether they were met are rows of one length")
     if not began_ns < ended_ns <= watched_ns:
         raise ValueError("a spike has a length, and is watched to its end at least")
-    budget_ns = max(BUDGET_NS_MIN, BUDGET_SPIKES * (ended_ns - began_ns))
+    if budget_ns is None:
+        budget_ns = max(BUDGET_NS_MIN, BUDGET_SPIKES * (ended_ns - began_ns))
     before = at < began_ns
     n_before = int(before.sum())
     if n_before < INTENTS_MIN or not good[before].any():
@@ -74,16 +85,17 @@ def recovery(
     stretch_ns = max(STRETCH_NS_MIN, round(INTENTS_MIN * apart_ns))
     counts, kept = _stretches(at, good, ended_ns, min(watched_ns, ended_ns + budget_ns), stretch_ns)
     shares = np.where(counts > 0, kept / np.maximum(counts, 1), np.nan)
-    steady = _first_steady(shares >= SHARE_BACK * share)
+    steady = _first_steady(shares >= share_back * share, _rest(kept, counts) >= share_back * share)
     last = slice(-STEADY, None)
-    after = float(kept[last].sum() / counts[last].sum()) if counts[last].sum() else np.nan
+    n_after = int(counts[last].sum())
+    after = float(kept[last].sum() / n_after) if n_after else np.nan
     way: Way = "unknown"
     low_ns = high_ns = None
     if steady is not None:
         way, low_ns, high_ns = "back", steady * stretch_ns, (steady + 1) * stretch_ns
     elif watched_ns >= ended_ns + budget_ns and not np.isnan(after):
         way = "metastable"
-    return Recovery(way, low_ns, high_ns, share, after, budget_ns, stretch_ns)
+    return Recovery(way, low_ns, high_ns, share, after, budget_ns, stretch_ns, n_after)
 
 
 def amplification(attempts: int, intents: int) -> float | None:
@@ -105,10 +117,16 @@ def _stretches(
     return counts, kept
 
 
-def _first_steady(back: NDArray[np.bool_]) -> int | None:
-    """The first of `STEADY` stretches in a row that are all back."""
+def _rest(kept: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each stretch, and all that follow it together, the share of intents met."""
+    met, came = (np.cumsum(each[::-1])[::-1] for each in (kept, counts))
+    return np.where(came > 0, met / np.maximum(came, 1), np.nan)
+
+
+def _first_steady(back: NDArray[np.bool_], stays: NDArray[np.bool_]) -> int | None:
+    """The first of `STEADY` stretches in a row that are all back, and from where it stays."""
     if len(back) < STEADY:
         return None
     runs = np.convolve(back.astype(np.int64), np.ones(STEADY, np.int64), mode="valid")
-    found = np.flatnonzero(runs == STEADY)
+    found = np.flatnonzero((runs == STEADY) & stays[: len(runs)])
     return int(found[0]) if len(found) else None

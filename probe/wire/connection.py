@@ -271,7 +271,14 @@ class Connection(asyncio.Protocol):
             self._quiet = False
             self.journal.row(stamp, self.session, self.op, Kind.FIRST, 0, len(data))
         assert self._frames is not None
-        self._frames.feed(stamp, data, self.listener.message, self)
+        # A listener may take all that one read brought at once, by a method `messages`.
+        take = getattr(self.listener, "messages", None) or self._one_by_one
+        self._frames.feed(stamp, data, take, self)
+
+    def _one_by_one(self, t_ns: int, opcode: int, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            if self.end is None:
+                self.listener.message(t_ns, opcode, payload)
 
     def on_odd(self, t_ns: int, event: tuple[int, int, bytes]) -> None:
         """A control frame or a failure, from the frame reader."""

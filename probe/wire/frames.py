@@ -11,7 +11,10 @@ One frame that is not whole yet is held here, at most a header and `limit` bytes
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
+
+from websockets.frames import EXTERNAL_CLOSE_CODES
 
 from probe.wire.reference import Reference
 
@@ -21,8 +24,6 @@ except ImportError:  # pragma: no cover  a platform without the wheel
     from websockets.utils import apply_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from websockets.extensions import Extension
 
 TEXT: Final = 1
@@ -31,12 +32,19 @@ CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
 CONTROL_BYTES_MAX: Final = 125
+# The second byte of a frame is its size, or that two bytes or eight behind it are (section 5.2).
+SHORT_MAX: Final = 125
+_IN_TWO_BYTES: Final = 126
 _KNOWN: Final = frozenset((0, TEXT, BINARY, CLOSE, PING, PONG))
 _FIN_TEXT: Final = 0x80 | TEXT
-_FIN_BINARY: Final = 0x80 | BINARY
+_FIN_CLOSE: Final = 0x80 | CLOSE
+_PLAIN: Final = frozenset((_FIN_TEXT, 0x80 | BINARY))
 
 # The mask guards intermediaries against chosen bytes (section 10.3); a probe sends its own.
 _bits = random.Random().getrandbits  # noqa: S311
+
+Take = Callable[[int, int, list[bytes]], None]
+"""Gets the stamp of a read, an opcode, and messages of that kind that stood in a row."""
 
 
 class Events(Protocol):
@@ -63,11 +71,8 @@ class FrameReader:
         self._need = 0
         self.stopped = False
 
-    # One loop with all of it inside: a call per frame would cost a third of the rate.
-    def feed(  # noqa: C901, PLR0912
-        self, t_ns: int, data: bytes, message: Callable[[int, int, bytes], None], events: Events
-    ) -> None:
-        """Take a chunk; calls `message` and `events` before it returns."""
+    def feed(self, t_ns: int, data: bytes, take: Take, events: Events) -> None:
+        """Take a chunk; calls `take` and `events`, in order of its frames, before it returns."""
         if self._held is not None:
             self._held.append(data)
             self._have += len(data)
@@ -75,47 +80,43 @@ class FrameReader:
                 return
             data = b"".join(self._held)
             self._held = None
-        limit, fast = self._limit, self._reference is None or not self._reference.within
         at, last = 0, len(data) - 2
         while at <= last and not self.stopped:
-            first, size, start = data[at], data[at + 1], at + 2
-            if size > 125:  # noqa: PLR2004  7 bits are not enough, or it is masked
-                if size == 126:  # noqa: PLR2004
-                    start = at + 4
-                    size = int.from_bytes(data[at + 2 : start])
-                elif size == 127:  # noqa: PLR2004
-                    start = at + 10
-                    size = int.from_bytes(data[at + 2 : start])
-                else:
-                    self._odd(t_ns, data[at:], message, events)
-                    return
-                if start > last + 2:
-                    if first & 15 in _KNOWN:
-                        break
-                    size = 0
-            stop = start + size
-            if fast and size <= limit and stop <= last + 2:
-                if first == _FIN_TEXT:
-                    payload = data[start:stop]
-                    if payload.isascii() or _is_utf8(payload):
-                        message(t_ns, TEXT, payload)
-                        at = stop
-                        continue
-                elif first == _FIN_BINARY:
-                    message(t_ns, BINARY, data[start:stop])
-                    at = stop
+            if self._reference is None or not self._reference.within:
+                opcode, plain, at = _plain(data, at, self._limit)
+                if plain:
+                    take(t_ns, opcode, plain)
                     continue
-            frame = data[at:stop]
-            if stop > last + 2:
-                frame = self._doomed(first, size, frame)
-                if not frame:
-                    self._hold(data[at:], stop - at)
-                    return
-            self._odd(t_ns, frame, message, events)
-            at = stop
-            fast = self._reference is None or not self._reference.within
+            at = self._other(t_ns, data, at, take, events)
         if not self.stopped and at < last + 2:
-            self._hold(data[at:], 2 if at > last else _header_bytes(data[at + 1]))
+            self._hold(data[at:], 2)
+
+    def _other(self, t_ns: int, data: bytes, at: int, take: Take, events: Events) -> int:
+        """The frame at `at`, for the reference or held until it is whole; where it ends."""
+        end = len(data)
+        first, size = data[at], data[at + 1]
+        if size & 0x80:  # masked: nothing behind it is read
+            self._odd(t_ns, data[at:], take, events)
+            return end
+        start = at + 2
+        if size > SHORT_MAX:
+            start = at + (4 if size == _IN_TWO_BYTES else 10)
+            if start <= end:
+                size = int.from_bytes(data[at + 2 : start])
+            elif first & 15 in _KNOWN:
+                self._hold(data[at:], start - at)
+                return end
+            else:
+                size = 0
+        stop = start + size
+        frame = data[at:stop]
+        if stop > end:
+            frame = self._doomed(first, size, frame)
+            if not frame:
+                self._hold(data[at:], stop - at)
+                return end
+        self._odd(t_ns, frame, take, events)
+        return stop
 
     def stop(self) -> None:
         """Read no more, also of what came already."""
@@ -151,22 +152,56 @@ class FrameReader:
             return bytes((first, 0))
         return b""
 
-    def _odd(
-        self, t_ns: int, frame: bytes, message: Callable[[int, int, bytes], None], events: Events
-    ) -> None:
+    def _odd(self, t_ns: int, frame: bytes, take: Take, events: Events) -> None:
         if self._reference is None:
+            # The usual last frame of a connection is not worth a reference.
+            close = _right_close(frame, self._limit)
+            if close is not None:
+                self.stopped = True
+                events.on_odd(t_ns, close)
+                return
             self._reference = Reference(self._limit, self._extension)
         for event in self._reference.feed(frame):
             if event[0] in (TEXT, BINARY):
-                message(t_ns, event[0], event[2])
+                take(t_ns, event[0], [event[2]])
             else:
                 if event[0] not in (PING, PONG):
                     self.stopped = True
                 events.on_odd(t_ns, event)
 
 
-def _header_bytes(size: int) -> int:
-    return 4 if size == 126 else 10  # noqa: PLR2004  section 5.2
+# All of it in one body: a call for each frame would cost a third of the rate.
+def _plain(data: bytes, at: int, limit: int) -> tuple[int, list[bytes], int]:
+    """The plain frames of one kind that stand whole at `at`: opcode, payloads, where they end."""
+    found: list[bytes] = []
+    kind, end = data[at], len(data)
+    last = end - 2 if kind in _PLAIN else -1
+    while at <= last and data[at] == kind:
+        size, start = data[at + 1], at + 2
+        if size > SHORT_MAX:
+            if size & 0x80:
+                break
+            start = at + (4 if size == _IN_TWO_BYTES else 10)
+            size = int.from_bytes(data[at + 2 : start])
+        stop = start + size
+        if stop > end or size > limit:
+            break
+        payload = data[start:stop]
+        if kind == _FIN_TEXT and not (payload.isascii() or _is_utf8(payload)):
+            break
+        found.append(payload)
+        at = stop
+    return kind & 15, found, at
+
+
+def _right_close(frame: bytes, limit: int) -> tuple[int, int, bytes] | None:
+    """The event of a whole Close with a code that is allowed (section 7.4); else None."""
+    size = len(frame) - 2
+    if frame[0] != _FIN_CLOSE or frame[1] != size or not 2 <= size <= min(CONTROL_BYTES_MAX, limit):  # noqa: PLR2004
+        return None
+    code, reason = int.from_bytes(frame[2:4]), frame[4:]
+    allowed = code in EXTERNAL_CLOSE_CODES or 3000 <= code < 5000  # noqa: PLR2004
+    return (CLOSE, code, reason) if allowed and _is_utf8(reason) else None
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -160,7 +160,6 @@ class Opening:
     def _upgrade(self) -> None:
         self._connection.phase = Phase.UPGRADE
         self.bound(self._limits.upgrade_ns)
-        self._reader = ResponseReader()
         # Only the first chunk of an answer can be told by its bytes alone.
         self._plain = not self._keep_heads and not self._facts.extensions and not self._early
         outlet = self._connection.outlet
@@ -177,10 +176,12 @@ class Opening:
 
     def read(self, stamp: int, data: bytes) -> None:
         """Bytes of an answer, or of a peer that speaks before its turn."""
-        reader, connection = self._reader, self._connection
         if self._plain and self._is_alike(stamp, data):
             return
         self._plain = False
+        reader, connection = self._reader, self._connection
+        if reader is None and connection.phase is Phase.UPGRADE:
+            reader = self._reader = ResponseReader()
         if reader is None:
             self._early += data
             if len(self._early) > EARLY_BYTES_MAX:
@@ -208,11 +209,10 @@ class Opening:
         if bits < 0 or self._cut():
             return False
         connection = self._connection
-        self._note_sent(kept=False)
+        self.settle(kept=False)
         connection.journal.row(
             stamp, connection.session, connection.op, Kind.HEAD, bits, SWITCHING, 0
         )
-        self.settle(kept=False)
         connection.open(stamp, head, data[end:], self._max_message, None)
         return True
 

@@ -55,8 +55,11 @@ def classify(view: StageView, rules: Rules, runs: Rows, all_: Receipts) -> None:
     kind, run = all_.kind, all_.run
     _strangers(view, rules, runs, all_)
     refused = refused_at(view, runs)
+    # Another session may be another host's, whose clock is known so well.
+    bound = view.history.clock_bound_ns
+    apart = np.where(all_.unit >= len(runs), bound, 0) if bound else 0
     if (refused < FOREVER).any():
-        kind[(kind == FIRST) & (all_.t > refused[run])] = PHANTOM
+        kind[(kind == FIRST) & (all_.t - apart > refused[run])] = PHANTOM
     odd = _odd(all_)
     if len(odd):
         again = _again(rules, all_, odd)
@@ -70,7 +73,7 @@ def classify(view: StageView, rules: Rules, runs: Rows, all_: Receipts) -> None:
     all_.reordered[:] &= first
     # What came on a later connection was late by our own absence.
     here = (all_.op == runs["attempt"][run]) | (all_.unit >= len(runs))
-    all_.late[:] = first & here & (all_.t > (runs["begun"] + rules.within)[run])
+    all_.late[:] = first & here & (all_.t - apart > (runs["begun"] + rules.within)[run])
     all_.late[all_.type == rules.width - 1] = False
 
 
