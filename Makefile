@@ -64,12 +64,20 @@ $(NODE)/.stamp: tests/graphql/package.json tests/graphql/package-lock.json | $(V
 
 node_modules: $(NODE)/.stamp
 
-test: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests
+# A browser for the tests of the page. Where none can be had, they say so and are skipped.
+$(VENV)/.browser: | $(VENV)/.run
+	@command -v chromium > /dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "installing chromium …" && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
+	} || echo "there is no chromium, and it was not installed: some tests will be skipped" >&2
+	@touch $@
+
+test: $(VENV)/.dev $(VENV)/.browser $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests
 	@# Two at a time, which a probe run hardly notices; then those that do, one by one.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster" $(ARGS)
 	@$(BIN)/python -m pytest -m "alone and not long and not cluster" $(ARGS)
 
-coverage: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## the same, with coverage (slower by half)
+coverage: $(VENV)/.dev $(VENV)/.browser $(if $(shell command -v npm),$(NODE)/.stamp) ## the same, with coverage (slower by half)
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster" $(ARGS)
 	@$(BIN)/python -m coverage run -m pytest -m "alone and not long and not cluster" $(ARGS)

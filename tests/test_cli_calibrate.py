@@ -286,6 +286,7 @@ def test_what_is_known_can_be_shown(probe, state):
 
 @pytest.mark.timeout(240)
 @pytest.mark.alone
+@pytest.mark.long
 def test_a_quick_look_measures_and_stores_nothing(probe, state):
     kept = {"XDG_STATE_HOME": str(state.parent.parent)}
     for _ in range(3):

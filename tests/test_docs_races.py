@@ -63,6 +63,7 @@ def test_every_other_scenario_runs_and_the_healthy_lab_holds(probe, block):
 
 
 @pytest.mark.alone
+@pytest.mark.long
 def test_the_twenty_lines_find_the_race_and_leave_what_the_page_says(probe):
     block = TOML[0].replace("500ms", "300ms")  # only to be over sooner
     assert len(block.splitlines()) < 32

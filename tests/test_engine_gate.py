@@ -367,6 +367,7 @@ def test_two_processes_let_go_at_one_instant(tmp_path):
     run(body, tmp_path)
 
 
+@pytest.mark.long
 def test_the_benchmark_measures_every_way_over_tcp_and_tls(capsys):
     """Not how fast: that every request arrives, is stamped, and comes into the tables."""
     options = argparse.Namespace(rounds=1, sizes=[10])

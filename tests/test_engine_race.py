@@ -105,6 +105,7 @@ script = [{ do = "gate", offset = "swept" }, { do = "connect", expect = "refused
 """
 
 
+@pytest.mark.long
 def test_a_comb_of_the_swept_actor_holds_its_requests_back_until_their_instants(probe):
     body = HEAD.replace('"0ms", "300ms"', '"20ms", "620ms"') + 'comb_of = "swept"\n' + SWEPT
     done = probe.run(probe.scenario(body), "--seed", 4, "--defect", "revoked_lingers=200ms")

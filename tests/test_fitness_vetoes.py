@@ -111,6 +111,7 @@ def test_a_process_that_was_stopped(probe):
     assert any(each["event"] == "unfit" for each in events)  # it was told while the run went on
 
 
+@pytest.mark.long
 def test_a_garbage_collection(probe):
     scripted(probe, "kept.extend([] for _ in range(2_000_000)) if not kept else None; gc.collect()")
     with Server(echo) as server:
@@ -161,6 +162,7 @@ def test_too_few_ports(probe):
     assert "net.ipv4.ip_local_port_range" in told
 
 
+@pytest.mark.long
 def test_clients_that_are_dialled_too_late(probe):
     scripted(probe, "time.sleep(0.08)")  # at twenty a second, the loop is never there in time
     with Server(echo) as server:
@@ -168,6 +170,7 @@ def test_clients_that_are_dialled_too_late(probe):
     assert "clients were dialled late" in veto(done)
 
 
+@pytest.mark.long
 def test_a_plan_that_was_not_carried_out(probe):
     shape = 'shape = { rate = "50/s", lasts = "4s", arrivals = "even" }'
     probe.scenario(STAGE.format(more='budget = "1s"', population=shape))
@@ -244,6 +247,7 @@ def test_twenty_clean_runs_raise_none(probe):
     assert not any(seen), seen
 
 
+@pytest.mark.long
 def test_a_stage_of_many_clients_pauses_for_no_garbage(probe):
     shape = 'shape = { rate = "300/s", lasts = "3s", arrivals = "even" }'
     probe.scenario(STAGE.format(more="", population=shape))

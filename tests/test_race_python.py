@@ -124,6 +124,7 @@ def whys(found):
     ]
 
 
+@pytest.mark.long
 def test_every_call_from_steps_or_python_passes_the_gate_that_was_asked_for(probe):
     calls = {name for name in vars(Session) if not name.startswith("_")}
     assert calls - {"user", "connected", "gate"} == set(LEFT) | SILENT
@@ -217,6 +218,7 @@ WHY = {
 }
 
 
+@pytest.mark.long
 def test_a_script_that_passes_other_gates_than_it_declares_tells_nothing(probe):
     probe.write("scenarios/wrong.py", HEAD + MISTAKES)
     done = probe.run("wrong", "--seed", 4, target="lab")

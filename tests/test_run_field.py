@@ -39,6 +39,7 @@ def hits(done, defect):
     return [line for line in done.ledger() if line.get("defect") == defect]
 
 
+@pytest.mark.long
 def test_flat_against_nested_events(probe):
     done = probe.run("golden_path", "--set", f"{RATE}=40/s", "--defect", "nested_payload=0.3",
                      target="lab")  # fmt: skip
@@ -52,6 +53,7 @@ def test_flat_against_nested_events(probe):
                for witness in finding["witness"] for step in witness["steps"])  # fmt: skip
 
 
+@pytest.mark.long
 def test_tool_completed_lost_in_one_of_fifty_runs(probe):
     done = probe.run(
         "golden_path", "--set", f"{RATE}=80/s", "--defect", "drop_event=0.02@tool_completed",

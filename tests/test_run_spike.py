@@ -27,6 +27,7 @@ def played(probe, *words):
     return done, check, part.summary["after_spike"]["spike"]
 
 
+@pytest.mark.long
 def test_with_a_bounded_queue_the_lab_finds_its_way_back(probe):
     done, check, (before, during, after) = played(probe)
     assert check.verdict is Outcome.PASS, check.message

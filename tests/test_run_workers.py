@@ -107,6 +107,7 @@ def same_for_all(history):
     }
 
 
+@pytest.mark.long
 def test_one_two_and_four_processes_play_the_same_plan_with_the_same_counts(probe):
     probe.scenario(RUNS)
     found = {}
@@ -254,6 +255,7 @@ script = [
     assert 0 < finding["count"] <= len(leaks)
 
 
+@pytest.mark.long
 def test_a_token_of_a_client_of_another_process_is_known_and_masked(probe):
     shown = []
 
@@ -299,6 +301,7 @@ def test_a_token_of_a_client_of_another_process_is_known_and_masked(probe):
     check_clean(done, [KEY, *shown])
 
 
+@pytest.mark.long
 def test_the_targets_ceiling_holds_over_all_processes(probe):
     with Server(echo) as server:
         name = probe.target(f"ws://127.0.0.1:{server.port}/", more="[safety]\nclients_max = 7\n")
@@ -334,6 +337,7 @@ def test_a_stage_that_fails_is_stopped_early_in_every_process(probe):
     assert settled["flag"] == 1
 
 
+@pytest.mark.long
 def test_connections_come_from_the_addresses_that_the_target_names(probe):
     peers = []
 

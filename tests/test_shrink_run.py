@@ -42,6 +42,7 @@ DEFECT = ("--defect", "refresh_race=80ms")
 
 
 @pytest.mark.alone
+@pytest.mark.long
 def test_a_race_is_made_smaller_and_its_file_shows_it_again(probe):
     words = ("--at", "+20ms", "--shrink", "--trials", 6, "--seed", 4, *DEFECT)
     done = probe.run(probe.scenario(RACE), *words)

@@ -140,6 +140,11 @@ def test_the_same_seed_says_the_same():
     assert fit_usl(*points, rng(3)) == fit_usl(*points, rng(3)) != fit_usl(*points, rng(4))
 
 
+def test_where_requests_never_meet_nothing_is_said_of_contention():
+    n = np.array([0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    assert fit_usl(np.arange(6), n, 50 * n, rng()) is None
+
+
 @pytest.mark.parametrize(
     ("n", "x"),
     [([1, 2], [1, 2, 3]), ([0, 1], [1, 1]), ([1, 1], [1, np.inf]), ([1, np.nan], [1, 1])],

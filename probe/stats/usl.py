@@ -102,7 +102,8 @@ def fit_usl(
     """Fit repeats: int[n] which level each is of, float[n] its N and its X.
 
     None for under 6 levels of different concurrency: three coefficients of fewer points have
-    no interval to speak of; and None where the fit says that one request takes no time at
+    no interval to speak of; None where no repeat has more than one request at a time, since
+    nothing could contend; and None where the fit says that one request takes no time at
     all. Raises ValueError for lengths that differ or a number that is not positive.
     """
     which = np.asarray(level)
@@ -113,7 +114,7 @@ def fit_usl(
     if not np.all(np.isfinite(n) & np.isfinite(x) & (n > 0) & (x > 0)):
         raise ValueError("a concurrency and a throughput are positive numbers")
     groups = [np.flatnonzero(which == each) for each in np.unique(which)]
-    if len({float(n[group].mean()) for group in groups}) < LEVELS_MIN:
+    if len({float(n[group].mean()) for group in groups}) < LEVELS_MIN or n.max() <= 1:
         return None
     took = n / x
     fitted = _coefficients(n, took[np.newaxis])[0]
@@ -191,8 +192,7 @@ def _drawn(
     resamples: int,
 ) -> NDArray[np.float64]:
     """Coefficients of each resample: the fit, with each point's own error of either sign."""
-    columns = _columns(n)
-    columns /= columns.max(axis=0)
+    columns = _scaled(n)[0]
     inverse = np.linalg.pinv(columns)
     leverage = np.einsum("ij,ji->i", columns, inverse)
     expected = _columns(n) @ fitted
@@ -211,11 +211,16 @@ def _columns(n: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.ones_like(n), others, n * others], axis=1)
 
 
-def _coefficients(n: NDArray[np.float64], took: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least squares for c0, c1, c2 >= 0 at float[m] N, of each row of float[r, m]; float[r, 3]."""
+def _scaled(n: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The columns with 1 as their largest, and by what they were divided; zeros stay zeros."""
     columns = _columns(n)
     scale = np.maximum(columns.max(axis=0), 1e-300)
-    columns /= scale
+    return columns / scale, scale
+
+
+def _coefficients(n: NDArray[np.float64], took: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares for c0, c1, c2 >= 0 at float[m] N, of each row of float[r, m]; float[r, 3]."""
+    columns, scale = _scaled(n)
     best, least = np.zeros((len(took), _COLUMNS)), np.full(len(took), np.inf)
     for chosen in _SETS:
         some = columns[:, chosen]
