@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long test-cluster check format bench bench-peers clean dist
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
 	@echo '  make probe SCENARIO=cold_start [TARGET=staging] [ARGS="--restarts 60"]'
 

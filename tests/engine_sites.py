@@ -52,6 +52,10 @@ class Rows(list[tuple[int, ...]]):
     def row(self, t, session, op, kind, flag=0, a=0, b=0):
         self.append((t, session, op, kind, flag, a, b))
 
+    def pair(self, session, op, *rows):
+        for t, *rest in (rows[:5], rows[5:]):
+            self.row(t, session, op, *rest)
+
     def rows(self, count, *row):
         self.extend([row] * count)
 

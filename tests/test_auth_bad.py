@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
-from probe.auth.bad import Source, UnmadeError, forge
+from probe.auth.bad import Source, forge
+from probe.auth.keyset import published
 from probe.auth.mint import signer
-from probe.auth.public import NoPublicKeyError, parse, public_of, published
+from probe.auth.public import parse, public_of
 from probe.auth.tokens import Tokens
+from probe.auth.unmade import UnmadeError
 from probe.model.auth import EnvAuth, MintAuth
 from probe.model.bad_tokens import BRIEF_S, TOKEN_CASES, expected, is_bad, lacking
 from probe.model.dialect import Dialect
@@ -412,7 +414,7 @@ def test_what_is_no_published_key_is_told_and_not_asked_for_again(keys, status, 
 
 def test_where_nothing_listens_there_is_no_public_key():
     async def main():
-        with pytest.raises(NoPublicKeyError, match="could not be had"):
+        with pytest.raises(UnmadeError, match="could not be had"):
             await published("http://127.0.0.1:1/jwks.json", None)
 
     run(main)

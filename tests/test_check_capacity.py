@@ -105,6 +105,15 @@ def test_what_is_asked_for_is_held_against_the_interval(least, verdict):
         assert judgement.findings[0].witness
 
 
+def test_of_a_machine_that_only_climbed_nothing_is_said_at_large():
+    told = story()
+    climbed(told, lag=80.0)
+    fitness = capacity_of(told)[0].fitness
+    assert (fitness.whole, fitness.by_level) == (False, ("climb",))
+    assert fitness.said == "each level of climb is judged by itself, and left out where unfit"
+    assert "clients_planned" not in fitness.figures
+
+
 def test_where_the_probe_gives_out_the_answer_is_at_least():
     told = story()
     climbed(told, lag=80.0)

@@ -63,7 +63,10 @@ def test_a_service_that_comes_back_passes_with_the_time_it_took():
     assert check.interval == (3.0, 4.0)
     assert check.limit == 12.0
     assert "4 s after the spike it was back to 90 % of the goodput before it" in check.message
-    assert "ready within 500 ms: 100 % before, 0 % during, 75 % after" in check.message
+    assert (
+        "ready within 500 ms and not failed: 100 % before, 0 % during, 75 % after" in check.message
+    )
+    assert "from then on at least 98.5 % (95 %) are served, 90 % needed" in check.message
     assert judgement.findings == ()
     before, during, after = judgement.summary["after_spike"]["spike"]
     assert (before["phase"], before["clients"], before["in_time"]) == ("before", 200, 200)
@@ -117,6 +120,48 @@ def test_a_share_too_near_to_what_is_enough_is_not_proven_either_way():
     _, check = judged(told)
     assert check.verdict is Outcome.INCONCLUSIVE
     assert "which is not proven: at the end at most" in check.message
+
+
+def test_a_share_that_only_looks_like_enough_is_not_proven():
+    """Of the clients after the spike just nine tenths are met, for as long as it was watched."""
+    told = Story({"spike": stage()}).stage(end=ZERO + UNTIL + 2_000).fit()
+    told.trial(0, ZERO, ZERO + UNTIL + 1_500)
+    for k in range(40 * 20):
+        bad = k >= 200 and k % 10 == 3
+        told.client(ZERO + k * 25, *(["status"] if bad else []), "good", pause=900, lasts=5)
+    judgement, check = judged(told)
+    assert (check.verdict, check.interval) == (Outcome.INCONCLUSIVE, None)
+    assert "it looked back to 90 % of the goodput before it, which is not proven" in check.message
+    assert "(95 %) are served, 90 % needed; ready within" in check.message
+    assert "spike.metastable" not in {found.code for found in judgement.findings}
+
+
+def test_a_client_that_was_ready_and_failed_later_is_not_met():
+    told = Story({"spike": stage()}).stage(end=ZERO + UNTIL + 2_000).fit()
+    told.trial(0, ZERO, ZERO + UNTIL + 1_500)
+    for k in range(40 * 20):
+        told.client(ZERO + k * 25, "good", lasts=5, done=1 if k >= 200 else 0)
+    _, check = judged(told)
+    assert check.verdict is Outcome.FAIL
+    assert (
+        "ready within 500 ms and not failed: 100 % before, 0 % during, 0 % after" in check.message
+    )
+
+
+def test_a_watch_cut_short_while_it_looks_back_says_so():
+    """Some five seconds of just enough were seen, of twelve."""
+    told = Story({"spike": stage()}).stage(end=ZERO + UNTIL + 2_000).fit()
+    told.trial(0, ZERO, ZERO + UNTIL + 1_500)
+    for k in range(40 * 20):
+        if k >= 480:
+            session = told.client(ZERO + k * 25, done=-1)
+            told.row(ZERO + k * 25, Kind.DONE, session, 0, 2, 0, told.text("ceiling"))
+            continue
+        bad = k >= 200 and k % 10 == 3
+        told.client(ZERO + k * 25, *(["status"] if bad else []), "good", pause=900, lasts=5)
+    _, check = judged(told)
+    assert check.verdict is Outcome.INCONCLUSIVE
+    assert "needed, and watched for only 5 s of 12 s after the spike (ceiling)" in check.message
 
 
 def test_an_unfit_probe_says_nothing_of_it():

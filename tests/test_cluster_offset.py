@@ -153,3 +153,21 @@ def test_a_slow_second_among_quick_ones_does_not_widen_the_bound():
     assert clock is not None
     assert clock.bound_ns() < 800_000
     assert len(clock.readings) >= 10
+
+
+@pytest.mark.parametrize("ppm", [0, 90, 200, 500, 2_000, 83_333])
+@pytest.mark.parametrize("lasting_s", [0.6, 5, 20])
+def test_a_clock_that_is_slewed_is_within_the_bound(ppm, lasting_s):
+    begin, end = int(20.3 * S), int((20.3 + lasting_s) * S)
+
+    def offset_of(ours):
+        return HOURS + round(ppm * 1e-6 * max(0, min(ours, end) - begin))
+
+    there, back = np.random.default_rng(4).integers(100_000, 300_000, (2, 500)).tolist()
+    clock, until = compared(offset_of, there, back, 100_000_000, 500)
+    assert Clock.of(json.loads(json.dumps(clock.stored()))) == clock
+    ours = np.arange(10 * S, until, 20_000_000)
+    theirs = np.array([t + offset_of(t) for t in ours.tolist()], dtype=np.int64)
+    bound = clock.bound_ns(int(theirs[0]), int(theirs[-1]))
+    assert np.abs(clock.ours(theirs) - ours).max() <= bound
+    assert bound < 500_000 or ppm > 100  # a clock that was not slewed is known as before

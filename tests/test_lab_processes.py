@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from probe.engine.lab import LabProcess
 from probe.lab.__main__ import main
 from probe.lab.heads import is_whole, read_head, token_in
+from probe.lab.link import PACKET_BYTES_MAX, Link, pair
 from probe.lab.share import owner
 from probe.model.target import Lab as LabSettings
 from tests.lab_process import (
@@ -113,6 +116,8 @@ def test_who_comes_is_known_by_any_presentation(tmp_path):
                 ("/ws", {"Authorization": f"bearer {shown}"}),
                 (f"/ws?x=1&token={shown}", {}),
                 ("/ws", {"Cookie": f"a=b; token={shown}"}),
+                ("http://lab/ws", {"Authorization": f"Bearer {shown}"}),
+                (f"HTTP://lab:80/ws?token={shown}", {}),
             ):
                 with socket.create_connection(lab.address, DEADLINE_S) as sock:
                     sock.sendall(request(path, headers))
@@ -140,7 +145,6 @@ def test_a_head_may_come_in_pieces_and_bring_a_frame_along(tmp_path):
         assert got.index(b"connection_ready") < got.index(b'"pong"')
 
 
-# What comes, the answer, and that of one process where it is another.
 NO_GOOD = (
     (b"nonsense\r\n", 400),
     (b"GET /nowhere HTTP/1.1\r\nHost: lab\r\n\r\n", 404),
@@ -149,16 +153,16 @@ NO_GOOD = (
     (b"GET /ws HTTP/1.1\r\nHost: lab\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 400),
     (b"GET /ws HTTP/1.1\r\nHost: lab\r\nno colon\r\n\r\n", 400),
     (b"GET /ws HTTP/1.1\r\n\r\n", 400),
-    (b"GET http://lab/ws HTTP/1.1\r\nHost: lab\r\n\r\n", 421, 426),
+    (b"GET http://lab/ws HTTP/1.1\r\nHost: lab\r\n\r\n", 426),
 )
 
 
 def test_what_is_no_good_is_answered_as_by_one_process_and_the_connection_closed(tmp_path):
     with Lab(tmp_path, *THREE) as lab, Lab(tmp_path, ledger="one") as one:
-        for head, status, *alone in NO_GOOD:
+        for head, status in NO_GOOD:
             assert raw(lab, head)[0] == status, head
             close = head.replace(b"Host: lab", b"Host: lab\r\nConnection: close")
-            assert [raw(one, close)[0]] == (alone or [status]), head
+            assert raw(one, close)[0] == status, head
         # What comes behind a request is not served: it could be of another process.
         health = b"GET /health HTTP/1.1\r\nHost: lab\r\n\r\n"
         status, headers, body = raw(lab, health + health)
@@ -368,6 +372,78 @@ def test_many_connects_at_once_are_all_served(tmp_path):
     assert Counter(lab.outcomes()) == {("accepted", 101): 120}
 
 
+def arrive(lab, name):
+    """A client of this user: its socket and the answer, which is nothing where it is cut."""
+    sock = socket.create_connection(lab.address, DEADLINE_S)
+    sock.sendall(request(headers={"Authorization": f"Bearer {token(sub=name)}"}))
+    try:
+        return sock, sock.recv(12)
+    except ConnectionResetError:
+        return sock, b""
+
+
+def test_a_process_is_given_no_more_clients_than_it_has_descriptors_for(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nulimit -n 40\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    (ann,), (bob,) = users(2, 1).values()
+    with Lab(tmp_path, "--processes", "2") as lab, contextlib.ExitStack() as open_ones:
+        came = [arrive(lab, ann) for _ in range(12)]
+        for sock, _ in came:
+            open_ones.enter_context(sock)
+        assert [answer for _, answer in came] == 8 * [b"HTTP/1.1 101"] + 4 * [b""]
+        faults = [(line["process"], line["kind"]) for line in lab.lines("fault")]
+        assert faults == 4 * [(0, "too_many_sockets")]
+        sock, answer = arrive(lab, bob)
+        assert answer == b"HTTP/1.1 101"
+        sock.close()
+        for sock, _ in came[:2]:
+            sock.close()
+        until(lambda: len(lab.lines("close")) == 3)
+
+        def is_served():
+            sock, answer = arrive(lab, ann)
+            open_ones.enter_context(sock)
+            return answer == b"HTTP/1.1 101"
+
+        until(is_served)
+        until(is_served)
+        assert not is_served()
+
+
+def test_a_client_for_whom_no_descriptor_is_left_is_told_in_the_ledger(tmp_path):
+    (ann,), (bob,) = users(2, 1).values()
+    with Lab(tmp_path, "--processes", "2") as lab:
+        pid = lab.hello["processes"][0]
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))  # no new one
+        sock, answer = arrive(lab, ann)
+        sock.close()
+        assert answer == b""
+        fault = until(lambda: lab.lines("fault"))
+        assert [(line["process"], line["kind"]) for line in fault] == [(1, "too_many_sockets")]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for name in (ann, bob):
+            sock, answer = arrive(lab, name)
+            sock.close()
+            assert answer == b"HTTP/1.1 101"
+        assert len(lab.lines("fault")) == 1
+
+
+def test_a_packet_beyond_the_bound_loses_the_link():
+    async def live():
+        near, far = pair()
+        why = asyncio.get_running_loop().create_future()
+        Link(near, lambda *_: why.set_result("it was taken"), why.set_result)
+        far.send(b"x" * (PACKET_BYTES_MAX + 1))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await why == "it sent a packet beyond the bound"
+        far.close()
+
+    asyncio.run(live())
+
+
 def head(first="GET /ws HTTP/1.1", **headers):
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([first, *lines, "", ""]).encode()
@@ -398,6 +474,12 @@ def test_the_end_of_a_head_is_seen_and_what_is_none_is_not_waited_for():
         (head(Sec_WebSocket_Protocol="jwt-auth, jwt.zero", Authorization="Bearer one"), "zero"),
         (head(Sec_WebSocket_Protocol="other", Authorization="Bearer one"), "one"),
         (head(Cookie="x=y; token=three"), "three"),
+        (head("GET http://lab:1/ws?token=two HTTP/1.1"), "two"),
+        (head("GET ws://a@[::1]/ws HTTP/1.1", Authorization="Bearer one"), "one"),
+        (head("GET http://lab HTTP/1.1", Authorization="Bearer one"), None),
+        (head("GET http://ws/health HTTP/1.1", Authorization="Bearer one"), None),
+        (head("GET /x?http://lab/ws HTTP/1.1", Authorization="Bearer one"), None),
+        (head("GET /ws?token=http://lab/ws HTTP/1.1"), "http://lab/ws"),
     ],
 )
 def test_the_token_is_looked_for_where_the_handshake_looks(received, found):

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from probe.check.climb import Climbing
-from probe.cli.judging import Climbed, next_rate
+from probe.cli.asking import Climbed, next_rate
 from probe.cli.progress import Log, Progress
 from probe.engine.site import Live
 from probe.history.columns import History

@@ -87,7 +87,9 @@ def test_an_event_of_one_user_at_another_once_in_ten_thousand(probe):
     assert not {"delivery.lost", "delivery.unexpected", "delivery.duplicated"} & done.codes
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)]
+)
 def test_a_service_that_dies_in_the_middle(probe, tmp_path, number):
     with Lab(tmp_path) as lab:
         probe.write("scenarios/targets/byhand.toml", SERVICE.format(port=lab.address[1]))

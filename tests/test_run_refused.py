@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from probe.cli import app
+from probe.cli import command_line
 from probe.errors import ConfigError
 from tests.servers import Server, echo
 
@@ -39,7 +39,7 @@ def inside(probe, monkeypatch, no_sockets):
 
     def call(*words):
         with pytest.raises(ConfigError) as caught:
-            app([str(word) for word in words], standalone_mode=False)
+            command_line(words)([str(word) for word in words], standalone_mode=False)
         return str(caught.value)
 
     return call
@@ -147,7 +147,8 @@ def test_an_over_full_plan_never_reaches_the_server(probe):
 def test_dry_run_shows_the_plan_and_opens_nothing(probe, monkeypatch, no_sockets, capsys):
     monkeypatch.chdir(probe.cwd)
     monkeypatch.delenv("CI", raising=False)
-    app(["run", "cold_start", "--dry-run", "--seed", "3"], standalone_mode=False)
+    words = ["run", "cold_start", "--dry-run", "--seed", "3"]
+    command_line(words)(words, standalone_mode=False)
     told = capsys.readouterr().out
     assert "at most" in told
     assert "seed     3" in told

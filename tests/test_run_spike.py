@@ -38,6 +38,7 @@ def test_with_a_bounded_queue_the_lab_finds_its_way_back(probe):
     assert (done.folder / "spike-spike.svg").exists()
 
 
+@pytest.mark.long
 def test_with_an_endless_queue_it_stays_broken_under_the_load_it_bore(probe):
     done, check, (before, _, after) = played(probe, "--defect", "endless_queue")
     assert check.verdict is Outcome.FAIL, check.message

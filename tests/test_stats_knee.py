@@ -298,6 +298,17 @@ def test_a_level_that_stays_open_is_enclosed_and_never_decided():
     assert found.high_per_s / between[-1].rate_per_s <= 1.1
 
 
+def test_a_ceiling_below_which_a_level_stays_open_is_no_ceiling_that_was_reached():
+    """One in a hundred is just beyond the limit: that is never decided."""
+    search = Search(LIMITS, Course(50, 75))
+    while (rate := search.next()) is not None:
+        latency = np.full(500, 10 * MS)
+        latency[:5] = 900 * MS if rate == 75 else 10 * MS
+        search.tell(Measured(rate, latency))
+    assert (search.knee().state, search.knee().low_per_s) == ("at_least", 50)
+    assert search.knee().why == "open"
+
+
 def test_a_search_that_is_cut_off_says_what_is_proven_so_far():
     found = ran(Course(20, 10_000, runs_max=8), sharp(100.0))[0].knee()
     assert found.why == "budget"

@@ -113,6 +113,24 @@ def test_requests():
     )
 
 
+@pytest.mark.parametrize("own", [(), (("Sec-WebSocket-Key", "mine"),)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"subprotocols": ["p"]},
+        {"headers": [("Z", "3")]},
+        {"extensions": "e"},
+        {"resource": "/o"},
+    ],
+)
+def test_a_whole_line_is_the_first_header_of_the_connection(own, more):
+    prepared = Prepared(make_route("ws://a.test/"), own)
+    named = {**more, "headers": [("traceparent", "00-a-b-01"), *more.get("headers", ())]}
+    line = b"traceparent: 00-a-b-01\r\n"
+    assert prepared.build(b"K", line=line, **more) == prepared.build(b"K", **named)
+
+
 def test_own_headers_can_be_replaced():
     headers = [("host", "b"), ("UPGRADE", "h2c"), ("sec-websocket-key", "mine")]
     head = Prepared(make_route("ws://a.test/"), headers).build(b"KEY")

@@ -13,21 +13,18 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
 from probe.auth.describe import describe
+from probe.auth.unmade import UnmadeError
 from probe.model.bad_tokens import BRIEF_S, TOKEN_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probe.auth.identity import Identity
-    from probe.auth.mint import Key, Signer
+    from probe.auth.mint import Signer
     from probe.auth.public import PublicKey
 
 _HOUR_S: Final = 3600
@@ -35,16 +32,9 @@ _YEARS_S: Final = 10 * 365 * 86_400
 _SKEW_S: Final = 2
 _ELSEWHERE: Final = "https://elsewhere.invalid"
 _NOBODYS_KEY: Final = "nobody-has-this-key"
-_SECRET_BYTES: Final = 64
-_RSA_BITS: Final = 2048
-_CURVES: Final = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 _READINGS: Final = {
     "key_confusion_pem": "pem", "key_confusion_raw": "raw", "key_confusion_jwk": "jwk",
 }  # fmt: skip
-
-
-class UnmadeError(Exception):
-    """This case cannot be made of what there is; the message says why, and holds no token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +124,9 @@ def _parts(good: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _of_jwt(case: str, header: dict[str, Any], payload: dict[str, Any]) -> str:
+    # Here, where a JWT was taken apart, what signs is loaded already; without JWTs it never is.
+    from probe.auth.own_keys import embedded, signed  # noqa: PLC0415 -- jwt and cryptography
+
     match case:
         case "alg_none":
             return _written({**header, "alg": "none"}, payload)
@@ -142,40 +135,13 @@ def _of_jwt(case: str, header: dict[str, Any], payload: dict[str, Any]) -> str:
         case "no_signature":
             return _written(header, payload)
         case "wrong_key":
-            return _signed(header, payload)
+            return signed(header, payload)
         case "unknown_key":
-            return _signed({**header, "kid": _NOBODYS_KEY}, payload)
+            return signed({**header, "kid": _NOBODYS_KEY}, payload)
         case "embedded_key":
-            return _embedded(header, payload)
+            return embedded(header, payload)
         case _:
             raise UnmadeError(f"{case} is not known")
-
-
-def _signed(header: dict[str, Any], payload: dict[str, Any]) -> str:
-    """Signed with a key of our own, of the kind that the algorithm wants."""
-    algorithm = str(header.get("alg"))
-    rest = {name: value for name, value in header.items() if name not in ("alg", "typ")}
-    return jwt.encode(payload, _own_key(algorithm), algorithm, rest)
-
-
-def _own_key(algorithm: str) -> Key:
-    if algorithm in ("HS256", "HS384", "HS512"):
-        return os.urandom(_SECRET_BYTES)
-    if algorithm in _CURVES:
-        return ec.generate_private_key(_CURVES[algorithm])
-    if algorithm[:2] in ("RS", "PS"):
-        return rsa.generate_private_key(65_537, _RSA_BITS)
-    if algorithm == "EdDSA":
-        return ed25519.Ed25519PrivateKey.generate()
-    raise UnmadeError(f"we have no key for the algorithm {algorithm[:20]!r} of this source")
-
-
-def _embedded(header: dict[str, Any], payload: dict[str, Any]) -> str:
-    """Signed with a key of our own, whose public half its header shows (RFC 7515, 4.1.3)."""
-    key = ed25519.Ed25519PrivateKey.generate()
-    shown = {"kty": "OKP", "crv": "Ed25519", "x": _base64(key.public_key().public_bytes_raw())}
-    rest = {name: value for name, value in header.items() if name not in ("alg", "typ", "kid")}
-    return jwt.encode(payload, key, "EdDSA", {**rest, "jwk": shown})
 
 
 def _confused(case: str, source: Source) -> str:

@@ -1,12 +1,14 @@
-"""What a token says of itself, read without its key: for eyes, never for a decision."""
+"""What a token says of itself, read without its key: for eyes, never for a decision.
+
+The library behind it is loaded with the first token that is taken apart, since it takes 9 MB
+that a process without tokens has no use for.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Any
-
-import jwt
 
 from probe.redact import mask
 
@@ -38,6 +40,8 @@ def describe(token: str, now_s: float) -> Described:
     opaque = Described(False, len(token), {}, {}, "", None)
     if len(token) > _TOKEN_CHARS_MAX:
         return opaque
+    import jwt  # noqa: PLC0415 -- see the module
+
     try:
         parts = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError):

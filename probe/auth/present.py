@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from probe.errors import ConfigError, Problem
@@ -50,16 +50,22 @@ class Presented:
         return f"{base}{'&' if '?' in base else '?'}{pairs}"
 
 
+NOTHING: Final = Presented((), (), (), None)
+"""What is shown where a presentation has nothing to show."""
+
+
 def present(
     presentation: Presentation, token: str, user: str = "", origin: str = "dialect"
 ) -> Presented:
     """Fill `presentation` with one identity; `token` is "" for none.
 
-    Raises ConfigError with every mistake at once; `origin` names the dialect in it.
+    Nothing to show is `NOTHING`. Raises ConfigError with every mistake at once; `origin`
+    names the dialect in it.
     """
     shows = presentation
     if not (shows.subprotocols or shows.headers or shows.cookies or shows.query):
-        return Presented((), (), (), _message(shows.first_message, token, user))
+        message = _message(shows.first_message, token, user)
+        return NOTHING if message is None else Presented((), (), (), message)
     problems: list[Problem] = []
 
     def fill(path: str, template: str, bad: re.Pattern[str], what: str) -> str:

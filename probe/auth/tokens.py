@@ -5,22 +5,24 @@ only where `identities` (or the one token of `env`) says so; a source that hands
 token to two identities by itself is an error and not a load test. Each token is known to
 the redactor of its identity; the run's redactor also knows the configured secrets and
 every token that it would not know by sight.
+
+What a source needs (jwt and cryptography, HTTP) is loaded for that source alone, since it takes
+memory; and by `load` before a run, whose loop would stand still for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from probe.auth import listed
-from probe.auth.bad import Forged, Source, UnmadeError, forge
+from probe.auth.bad import Forged, Source, forge
 from probe.auth.describe import describe, expiry_s, looks_like_jwt, subject
-from probe.auth.fetch import Endpoint
 from probe.auth.identity import Identity
-from probe.auth.mint import Signer, key_text, signer
-from probe.auth.public import NoPublicKeyError, public_of, published
+from probe.auth.unmade import UnmadeError
 from probe.clock import now_ns
 from probe.errors import AuthError, ConfigError, Problem
 from probe.model.auth import Auth, CsvAuth, EnvAuth, FetchAuth, MintAuth, NoAuth, keys_url, secrets
@@ -29,12 +31,26 @@ from probe.redact import Redactor
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from probe.auth.fetch import Endpoint
+    from probe.auth.mint import Signer
     from probe.auth.public import PublicKey
 
 _ANOTHER = 1_000_000_000  # indices from here on are of users that no client of a run is
 _MINTS_PER_TURN = 64
+
+
+def load(auth: Auth) -> None:
+    """Load what this source needs, so that nothing of it is loaded under a loop that measures."""
+    if isinstance(auth, NoAuth):
+        return
+    import probe.auth.public  # noqa: PLC0415 -- see the module
+
+    if isinstance(auth, FetchAuth):
+        import probe.auth.fetch  # noqa: PLC0415 -- see the module
+    if keys_url(auth) is not None:
+        import probe.auth.keyset  # noqa: F401, PLC0415 -- see the module
 
 
 class Tokens:
@@ -45,8 +61,8 @@ class Tokens:
     """
 
     __slots__ = (
-        "_auth", "_endpoint", "_known", "_origin", "_public", "_redactor", "_rows", "_seed",
-        "_signer", "_tls",
+        "_ask_key", "_auth", "_endpoint", "_known", "_origin", "_public", "_redactor",
+        "_rows", "_seed", "_signer",
     )  # fmt: skip
 
     def __init__(
@@ -66,22 +82,33 @@ class Tokens:
         self._signer: Signer | None = None
         self._endpoint: Endpoint | None = None
         self._rows: tuple[listed.Row, ...] = ()
-        self._public: PublicKey | NoPublicKeyError | None = None
-        self._tls = tls
+        self._ask_key: Callable[[], Awaitable[PublicKey]] | None = None
+        self._public: PublicKey | UnmadeError | None = None
         self._known = frozenset(secrets(auth, seed=seed))
         for secret in self._known:
             redactor.add(secret)
         match auth:
             case MintAuth():
+                from probe.auth.mint import key_text, signer  # noqa: PLC0415 -- see the module
+                from probe.auth.public import public_of  # noqa: PLC0415 -- see the module
+
                 text = key_text(auth, origin, folder)
                 redactor.add(text)
                 self._signer = signer(auth, text, origin)
+                self._public = public_of(self._signer)
             case FetchAuth():
+                from probe.auth.fetch import Endpoint  # noqa: PLC0415 -- see the module
+
                 self._endpoint = Endpoint(auth, seed, tls)
             case CsvAuth():
                 self._rows = listed.read(auth, origin, folder)
                 for row in self._rows:
                     self._declare(row.token)
+        url = keys_url(auth)
+        if self._public is None and url is not None:
+            from probe.auth.keyset import published  # noqa: PLC0415 -- see the module
+
+            self._ask_key = partial(published, url, tls)
 
     async def __aenter__(self) -> Self:
         if self._endpoint is not None:
@@ -164,15 +191,12 @@ class Tokens:
 
     async def _public_key(self) -> PublicKey | None:
         """The service's, asked for once."""
-        url = keys_url(self._auth)
-        if self._public is None:
+        if self._public is None and self._ask_key is not None:
             try:
-                self._public = public_of(self._signer) if self._signer is not None else None
-                if self._public is None and url is not None:
-                    self._public = await published(url, self._tls)
-            except NoPublicKeyError as error:
+                self._public = await self._ask_key()
+            except UnmadeError as error:
                 self._public = error
-        if isinstance(self._public, NoPublicKeyError):
+        if isinstance(self._public, UnmadeError):
             raise UnmadeError(str(self._public))
         return self._public
 

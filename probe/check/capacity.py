@@ -26,6 +26,7 @@ from probe.check.words import seconds
 from probe.stats.levels import FAILED_NS
 from probe.stats.quantiles import MoreThan, Value
 from probe.stats.queueing import LITTLE_GAP_MAX, littles_law
+from probe.stats.rates import clopper_pearson
 from probe.stats.usl import fit_usl
 
 if TYPE_CHECKING:
@@ -88,12 +89,19 @@ def _check(view: StageView, found: Climb, knee: Knee) -> Check:
 
 
 def _first(found: Climb, knee: Knee) -> list[str]:
-    """What gave out first; of questions, whether connections failed or answers did not come."""
+    """What gave out first; of questions, whether connections failed or answers did not come.
+
+    Each of the two is named where it alone breaks the goodput, and else the larger part.
+    """
     names: list[str] = list(knee.first)
     if found.rule.stays and knee.high_per_s is not None and {"errors", "goodput"} & set(names):
-        lost, late = missing(found, knee.high_per_s)
+        parts = missing(found, knee.high_per_s)
+        n = sum(run.n for run in found.runs if run.rate_per_s == knee.high_per_s and not run.unfit)
         names = [name for name in names if name not in ("errors", "goodput")]
-        names += [name for name, n in (("errors", lost), ("delivery", late)) if n]
+        most = 1 - found.rule.goodput
+        alone = [clopper_pearson(part, n, side="lower").low > most for part in parts]
+        named = alone if any(alone) else [part == max(parts) for part in parts]
+        names += [name for name, it in zip(("errors", "delivery"), named, strict=True) if it]
     return names
 
 

@@ -134,7 +134,9 @@ def climb(view: StageView) -> Climb:
 def _begun(view: StageView) -> Climb:
     rule = view.stage.capacity
     assert rule is not None
-    most = min(rule.most, _ceiling(view, rule))
+    safety = view.resolved.target.get("safety", {})
+    rate = safety.get("rate_max")
+    most = rule.highest(None if rate is None else rate_hz(rate), safety.get("clients_max"))
     search = Search(
         Limits(rule.within, rule.quantile, rule.goodput),
         Course(
@@ -144,19 +146,6 @@ def _begun(view: StageView) -> Climb:
         ),
     )  # fmt: skip
     return Climb(rule, most, search, ())
-
-
-def _ceiling(view: StageView, rule: Capacity) -> float:
-    """What the target allows a level to be; it says nothing of messages."""
-    safety = view.resolved.target.get("safety", {})
-    match rule.of:
-        case "connects":
-            allowed = safety.get("rate_max")
-            return math.inf if allowed is None else rate_hz(allowed)
-        case "connections":
-            return float(safety.get("clients_max") or math.inf)
-        case "messages":
-            return math.inf
 
 
 def _runs(view: StageView, rule: Capacity) -> Iterator[Run]:

@@ -43,7 +43,7 @@ def fitness(
         rows = rows[(rows["t"] < view.begun) | (rows["t"] > view.ended)]
     if begun or not climbed:
         machine(notes, rows, _smallest_limit(views))
-    load(notes, history, resolved, begun)
+        load(notes, history, resolved, begun)
     held(notes, rows, begun)
     lost = history.lost
     notes.figures["journal_rows_lost"] = lost
@@ -52,7 +52,9 @@ def fitness(
     told = history.meta.get("calibration")
     if isinstance(told, dict) and told.get("words"):
         notes.figures["calibration"] = str(told["words"])
-    return Fitness(tuple(notes.taints), tuple(notes.invalid), notes.figures)
+    names = tuple(view.name for view in climbed)
+    whole = bool(begun) or not climbed
+    return Fitness(tuple(notes.taints), tuple(notes.invalid), notes.figures, names, whole=whole)
 
 
 def _measuring(rows: Rows, views: Sequence[StageView]) -> Rows:

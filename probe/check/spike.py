@@ -1,9 +1,11 @@
 """The way back from a spike: is the service as good as before, under the load that it bore then.
 
 The rule (docs/methods.md, After a spike): an intent is a client that was let in by the plan, and
-it is met when the client was ready within the limit, whatever number of attempts that took. What
-the probe did not dial is no intent: the watch ends there. "Metastable" needs the whole budget to
-have been watched, and an upper bound of the goodput at its end that is below what counts as back.
+it is met when the client was ready within the limit, whatever number of attempts that took, and
+its script did not fail. What the probe did not dial is no intent: the watch ends there. "Back"
+needs a lower bound of the goodput from then on that is enough. "Metastable" needs the whole budget
+to have been watched, and an upper bound of the goodput at its end that is below what counts as
+back. All else is inconclusive.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from probe.check.rows import place
 from probe.check.verdict import Check, Outcome
 from probe.check.view import good
 from probe.check.witness import witnesses
-from probe.check.words import duration, percent, seconds
+from probe.check.words import at_least, at_most, duration, percent, seconds
 from probe.history.records import Kind
 from probe.model.spike import spike_of
 from probe.stats.rates import clopper_pearson
@@ -181,7 +183,7 @@ def _check(
         evidence="bound",
         n=len(seen.intended),
         message=f"{told}; {_served(phases, rule)}; {_storm(phases)}",
-        interval=None if way.high_ns is None else (seconds(way.low_ns), seconds(way.high_ns)),
+        interval=_when(way),
         limit=seconds(way.budget_ns),
         unit="s",
         load_sensitive=True,
@@ -189,11 +191,21 @@ def _check(
     )
 
 
+def _when(way: Recovery) -> tuple[float | None, float | None] | None:
+    """When it was back, in seconds after the spike, if that is proven."""
+    return (seconds(way.low_ns), seconds(way.high_ns)) if way.way == "back" else None
+
+
 def _verdict(rule: AfterSpike, seen: Seen, way: Recovery, before: Phase) -> tuple[Outcome, str]:
     back = f"{percent(rule.goodput)} of the goodput before it"
     match way.way:
         case "back":
-            return Outcome.PASS, f"{duration(way.high_ns)} after the spike it was back to {back}"
+            told = f"{duration(way.high_ns)} after the spike it was back to {back}"
+            return Outcome.PASS, f"{told}, and from then on {_surely(way)}"
+        case "unproven":
+            told = f"{duration(way.high_ns)} after the spike it looked back to {back}"
+            more = f"which is not proven: from then on {_surely(way)}"
+            return Outcome.INCONCLUSIVE, f"{told}, {more}{_cut(seen, way)}"
         case "unknown":
             return Outcome.INCONCLUSIVE, _unknown(seen, way)
         case "metastable":
@@ -203,24 +215,36 @@ def _verdict(rule: AfterSpike, seen: Seen, way: Recovery, before: Phase) -> tupl
             told = f"{duration(way.budget_ns)} after the spike it was not back to {back}"
             if high < rule.goodput * low:
                 return Outcome.FAIL, f"metastable: {told}"
-            more = f"which is not proven: at the end at most {percent(high)} are served (95 %)"
+            more = f"which is not proven: at the end {at_most(high)} are served"
             return Outcome.INCONCLUSIVE, f"{told}, {more}"
         case _:
             assert_never(way.way)
 
 
+def _surely(way: Recovery) -> str:
+    """What is proven of all that came from the way back on."""
+    return f"{at_least(way.surely)} are served, {percent(way.needed)} needed"
+
+
 def _unknown(seen: Seen, way: Recovery) -> str:
     if np.isnan(way.before):
         return "too few were served before the spike to compare with"
-    watched = duration(seen.watched - seen.spike[1])
+    return f"not back yet{_cut(seen, way)}"
+
+
+def _cut(seen: Seen, way: Recovery) -> str:
+    """That the watch was cut short; nothing where it was not."""
+    watched_ns = seen.watched - seen.spike[1]
+    if watched_ns >= way.budget_ns:
+        return ""
     why = f" ({seen.why})" if seen.why else ""
-    budget = duration(way.budget_ns)
-    return f"not back yet, and watched for only {watched} of {budget} after the spike{why}"
+    only = f"{duration(watched_ns)} of {duration(way.budget_ns)}"
+    return f", and watched for only {only} after the spike{why}"
 
 
 def _served(phases: tuple[Phase, ...], rule: AfterSpike) -> str:
     shares = _listed(percent(each.goodput) if each.intents else "none" for each in phases)
-    return f"ready within {duration(rule.within)}: {shares}"
+    return f"ready within {duration(rule.within)} and not failed: {shares}"
 
 
 def _storm(phases: tuple[Phase, ...]) -> str:

@@ -107,16 +107,31 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Fitness:
-    """Whether the generator was fit to judge; `taints` veto timings, `invalid` the run."""
+    """Whether the generator was fit to judge; `taints` veto timings, `invalid` the run.
+
+    Of the stages `by_level` nothing is said here: their checks judge each level by itself. Where
+    no other stage was played, `whole` is False.
+    """
 
     taints: tuple[str, ...] = ()
     invalid: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
+    by_level: tuple[str, ...] = ()
+    whole: bool = field(default=True, kw_only=True)
 
     @property
     def fit(self) -> bool:
         """Neither tainted nor invalid."""
         return not self.taints and not self.invalid
+
+    @property
+    def said(self) -> str:
+        """In words, where nothing was found against it."""
+        parts = ["the probe's machine was fit to judge"] if self.whole else []
+        if self.by_level:
+            names = ", ".join(self.by_level)
+            parts.append(f"each level of {names} is judged by itself, and left out where unfit")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

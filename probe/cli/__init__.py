@@ -1,5 +1,8 @@
 """The command `probe`: one module per verb, and the exit code for whatever happens.
 
+Only the verb that is asked for is loaded, since to load all of them takes a second; of the
+others the help is told from `VERBS`.
+
 0 PASS, 1 FAIL, 2 usage or configuration, 3 INCONCLUSIVE, 4 INVALID, 5 our own error,
 130 interrupted.
 """
@@ -8,24 +11,15 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
 
 import typer
 
-from probe.cli import (
-    calibrate,
-    check,
-    connect,
-    lab,
-    listing,
-    report,
-    run,
-    schema,
-    selftest,
-    token,
-    validate,
-)
 from probe.errors import ConfigError, HistoryError, ProbeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXIT_USAGE = 2
 EXIT_INTERNAL = 5
@@ -34,33 +28,65 @@ EXIT_INTERRUPTED = 130
 # way BadParameter is a UsageError is a ClickException, and all of them can show themselves.
 _Usage = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
-app = typer.Typer(
-    name="probe",
-    help="Async load and race-condition probe for WebSocket services.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # their frames would show tokens
-    rich_markup_mode=None,
-)
-for verb, module in {
-    "run": run,
-    "check": check,
-    "report": report,
-    "list": listing,
-    "validate": validate,
-    "schema": schema,
-    "token": token,
-    "connect": connect,
-    "lab": lab,
-    "calibrate": calibrate,
-    "selftest": selftest,
-}.items():
-    app.command(verb)(module.command)
+VERBS: Final = {
+    "run": ("run", "Run a scenario against a target and judge it."),
+    "check": (
+        "check", "Judge a stored run again; no socket is opened and nothing it stored is run.",
+    ),
+    "report": ("report", "Print a report of a stored run, or write them all again."),
+    "list": ("listing", "List scenarios, targets and dialects."),
+    "validate": (
+        "validate",
+        "Check scenario, target and dialect files; variables need not be set for it.",
+    ),
+    "schema": ("schema", "Print a JSON Schema."),
+    "token": (
+        "token",
+        "Mint or fetch the token of one identity and tell of it; for a script, with --show.",
+    ),
+    "connect": ("connect", "Open one WebSocket connection and tell everything about it."),
+    "lab": (
+        "lab", "Start the lab: a real WebSocket service on 127.0.0.1 with switchable defects.",
+    ),
+    "calibrate": (
+        "calibrate",
+        "Find out what this machine can honestly measure (a minute); later runs quote it.",
+    ),
+    "selftest": (
+        "selftest",
+        "Run every defect of the lab, and the healthy lab, and tell what the probe saw.",
+    ),
+}  # fmt: skip
+"""The module of each verb, and the first sentence of what it does."""
 
 
-def main() -> None:
-    """Run the command line and exit with its code."""
+def command_line(words: Sequence[str]) -> typer.Typer:
+    """The command with the verb that `words` ask for; the others are there for the help."""
+    app = typer.Typer(
+        name="probe",
+        help="Async load and race-condition probe for WebSocket services.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # their frames would show tokens
+        rich_markup_mode=None,
+    )
+    asked = next((word for word in words if word in VERBS), None)
+    for verb, (module, told) in VERBS.items():
+        if verb == asked:
+            app.command(verb)(import_module(f"probe.cli.{module}").command)
+        else:
+            app.command(verb, help=told)(_not_asked_for)
+    return app
+
+
+def _not_asked_for() -> None:
+    raise AssertionError("the first verb among the words is the one that is called")
+
+
+def main(app: typer.Typer | None = None) -> None:
+    """Run the command line and exit with its code; `app` where its verb is loaded already."""
     try:
+        app = app or command_line(sys.argv[1:])
         code = app(standalone_mode=False)
     except typer.Exit as leaving:
         code = leaving.exit_code

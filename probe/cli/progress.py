@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from probe.cli.judging import Climbed
+    from probe.cli.asking import Climbed
     from probe.engine.site import Live
     from probe.redact import Redactor
 

@@ -18,14 +18,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import typer
 import uvloop
 
+from probe.auth import tokens
 from probe.cli.again import only
+from probe.cli.asking import Climbed, judge_of
 from probe.cli.calibration import Quote, beyond, quote
 from probe.cli.caller import called_by, host
 from probe.cli.checking import LAB_ADDRESS, check_defects, check_ways
 from probe.cli.console import console
 from probe.cli.drawing import understood
 from probe.cli.files import Loaded, load, variables
-from probe.cli.judging import Climbed, judge_of, judge_run
+from probe.cli.judging import judge_run
 from probe.cli.progress import Log, Progress
 from probe.cli.showing import planned, show_plan
 from probe.cli.spread import LOCAL, WORKERS_MAX, cluster_of, spread
@@ -303,6 +305,7 @@ def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
     live, climbed = Live(), Climbed()
     log = Log(order.folder / LOG, order.redactor)
     log.write("started", run_id=order.run_id, seed=order.plan.seed, again=order.meta["again"])
+    tokens.load(order.target.auth)
 
     async def whole() -> Ended:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from probe.cli.files import Loaded
+    from probe.model.capacity import Capacity
     from probe.model.plan import Plan
+    from probe.model.target import Safety
 
 
 def planned(plan: Plan) -> str:
@@ -26,6 +28,12 @@ def planned(plan: Plan) -> str:
     if any(stage.climbers is not None for stage in plan.stages):
         return "as many as the levels take" if not plan.clients else f"{words} beside the levels"
     return words
+
+
+def _levels(climb: Capacity, safety: Safety) -> str:
+    most = climb.highest(safety.rate_max, safety.clients_max)
+    words = f"{climb.shown(min(climb.begin, most))} to {climb.shown(most)}"
+    return words if most == climb.most else f"{words}, the target's ceiling"
 
 
 def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
@@ -49,8 +57,7 @@ def show_plan(screen: Console, loaded: Loaded, plan: Plan) -> None:
         top = peak(stage, plan.groups)
         rule = stage.stage
         if rule.capacity is not None:
-            shown = rule.capacity.shown
-            rates = f"{shown(rule.capacity.begin)} to {shown(rule.capacity.most)}"
+            rates = _levels(rule.capacity, loaded.target.safety)
             budget = f"all within {format_duration(rule.budget)}"
             table.add_row(stage.name, rule.activity, "by level", "by level", rates, "", budget)
             continue

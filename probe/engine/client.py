@@ -52,7 +52,7 @@ class Client(Handshaking):
         expects a refusal tries once. A refusal is a status, or that the service ends the
         connection before it is ready; silence is none.
         """
-        if self.connected:
+        if self._connection is not None and self._open_end is None:
             await self.leave()
         shown = self._site.dialect.present[present or self.default]
         pauses: Iterator[int] | None = None

@@ -1,10 +1,10 @@
 """Workers on other hosts: one Ray actor for each, spread over the nodes of a cluster.
 
-The rule: a node that is lost is a worker that is lost, what it has sent until then is kept, and
-nothing of the run outlives the driver. Secrets reach a node only as the argument of a call to
-an actor that runs already, in pieces below the size at which Ray puts an argument into the object
-store (100 KiB), which may spill to a disk; no argument of ours makes an actor, names a task or
-stands in an environment.
+The rule: a node that is lost is a worker that is lost, what it has sent until then is kept, what
+it has not sent stays on the node, and no process of the run outlives the driver. Secrets reach a
+node only as the argument of a call to an actor that runs already, in pieces below the size at which
+Ray puts an argument into the object store (100 KiB), which may spill to a disk; no argument of ours
+makes an actor, names a task or stands in an environment.
 
 Theory of operation. A `Seat` calls `relay.Relay.hear` without an end: each answer brings what
 the worker has said, its counters and a piece of its journal, and is an exchange by which the
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 INSTALL: Final = "pip install 'probe[cluster]'"
 SAY_BYTES: Final = 64 * 1024
+SAY_MAX: Final = 10_000
 _HOLD_S: Final = 0.1
 _HOLD_EACH_S: Final = 0.002  # so that hundreds of workers do not keep the driver busy
 _HOLD_MAX_S: Final = 0.4
@@ -58,8 +59,8 @@ class Seat:
         self._counters = counters
         self._hold_s = min(_HOLD_S + _HOLD_EACH_S * len(counters), _HOLD_MAX_S)
         self._reader = asyncio.StreamReader(limit=1 << 30)
-        self._to_say: asyncio.Queue[bytes] = asyncio.Queue()
-        self._link = Link(self._reader, _Mouth(self._to_say))
+        self._to_say: asyncio.Queue[bytes] = asyncio.Queue(SAY_MAX)
+        self._link = Link(self._reader, _Mouth(self._to_say, self._give_up))
         self._comparing = Comparing()
         self._job: Job | None = None
         self._copy: _Copy | None = None
@@ -124,6 +125,12 @@ class Seat:
                 for at in range(0, len(data), SAY_BYTES):
                     await self._actor.say.remote(data[at : at + SAY_BYTES])
 
+    def _give_up(self) -> None:
+        """It does not take what it is told."""
+        self._how = self._lost = self._how or f"has not taken {SAY_MAX} messages"
+        for task in self._tasks:
+            task.cancel()
+
     async def _hear(self) -> None:
         try:
             while not self._fetched:
@@ -141,7 +148,8 @@ class Seat:
         except Exception as error:  # noqa: BLE001 -- whatever Ray calls it: it cannot be reached
             self._how = f"is out of reach ({type(error).__name__})"
             self._lost = self._how
-        self._reader.feed_eof()
+        finally:
+            self._reader.feed_eof()
 
     async def _take(self, heard: Heard) -> None:
         assert self._copy is not None
@@ -171,8 +179,11 @@ class Seat:
         if self._copy is not None and clock is not None:
             await asyncio.to_thread(self._copy.end, clock.stored())
         if there and not self._lost:
-            await self._within(self._actor.leave.remote)
-        return "" if self._fetched else "not all that it recorded could be fetched"
+            # The only copy of what was not fetched is there.
+            last = self._actor.leave if self._fetched else self._actor.end
+            await self._within(last.remote)
+        rest = f": the rest is in {self.place.folder} on {self.place.host}" if self.place else ""
+        return "" if self._fetched else f"not all that it recorded could be fetched{rest}"
 
     async def _within(self, call: Callable[[], Awaitable[None]]) -> bool:
         """Whether a call went through; if not, Ray is told to kill the actor soon."""
@@ -189,11 +200,15 @@ async def _done(awaited: Awaitable[None]) -> None:
 class _Mouth:
     """What a `Link` writes to: whole messages, in order."""
 
-    def __init__(self, queue: asyncio.Queue[bytes]) -> None:
+    def __init__(self, queue: asyncio.Queue[bytes], full: Callable[[], None]) -> None:
         self._queue = queue
+        self._full = full
 
     def write(self, data: bytes, /) -> None:
-        self._queue.put_nowait(data)
+        try:
+            self._queue.put_nowait(data)
+        except asyncio.QueueFull:
+            self._full()
 
     async def drain(self) -> None:
         pass
@@ -203,25 +218,37 @@ class _Mouth:
 
 
 class _Copy:
-    """A journal of another host, as far as it has come; used by one thread at a time."""
+    """A journal of another host, as far as it has come; nothing is written after `end`."""
 
     def __init__(self, folder: Path, host: str) -> None:
         self._folder = folder
         self._host = host
         self._meta: dict[str, Any] | None = None
+        self._ended = False
+        # Whoever is cancelled while a thread of its own writes leaves that thread behind.
+        self._alone = threading.Lock()
 
     def take(self, heard: Heard, clock: dict[str, Any]) -> None:
         """One more piece, with what is known of its clock by now."""
-        self._folder.mkdir(exist_ok=True)
-        for name, data in (("texts.bin", heard.texts), ("rows.bin", heard.rows)):
-            with (self._folder / name).open("ab") as file:
-                file.write(data)
-        if heard.meta:
-            self._meta = json.loads(heard.meta)
-        self.end(clock)
+        with self._alone:
+            if self._ended:
+                return
+            self._folder.mkdir(exist_ok=True)
+            for name, data in (("texts.bin", heard.texts), ("rows.bin", heard.rows)):
+                with (self._folder / name).open("ab") as file:
+                    file.write(data)
+            if heard.meta:
+                self._meta = json.loads(heard.meta)
+            self._write_meta(clock)
 
     def end(self, clock: dict[str, Any]) -> None:
-        """Its meta file again; without one no part of it is read."""
+        """Its meta file again, with all that is known of its clock."""
+        with self._alone:
+            self._ended = True
+            self._write_meta(clock)
+
+    def _write_meta(self, clock: dict[str, Any]) -> None:
+        """Without one no part of it is read."""
         if self._meta is None:
             return
         text = json.dumps({**self._meta, "host": self._host, CLOCK: clock}, indent=1) + "\n"
@@ -255,10 +282,10 @@ class Cluster:
             why = f"the cluster did not start {job.count} workers within {_PLACE_WITHIN_S:g} s"
             if self._ray is None:
                 why = f"no cluster could be joined within {_JOIN_WITHIN_S:g} s"
-            await self.leave()
+            await self._give_up()
             raise ConfigError(Problem("--engine ray", "", why, self._address)) from None
         except BaseException:
-            await self.leave()
+            await self._give_up()
             raise
         jobs = {
             place.folder: replace(
@@ -287,6 +314,16 @@ class Cluster:
                 problems.append(Problem("--engine ray", place.host, why))
         if problems:
             raise ConfigError(*problems)
+
+    async def _give_up(self) -> None:
+        """After a start that came to nothing: no folder is left on a node that can be reached."""
+        try:
+            with contextlib.suppress(Exception):  # also a TimeoutError
+                async with asyncio.timeout(_LEAVE_WITHIN_S):
+                    asked = (_done(each.leave.remote()) for each in self._actors)
+                    await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await self.leave()
 
     async def leave(self) -> None:
         """No actor is left, and the cluster is as it was; one of our own ends."""

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from probe.auth.bad import UnmadeError
+from probe.auth.unmade import UnmadeError
 from probe.clock import now_ns
 from probe.engine.passing import Want
 from probe.engine.pressing import Pressing

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from probe.clock import now_ns
 from probe.engine.routes import tls_options, user_agent
@@ -24,26 +21,14 @@ from probe.history.records import NOBODY, Kind
 from probe.wire.route import make_context
 
 if TYPE_CHECKING:
+    from probe.engine.exchange import Answer, Exchange
     from probe.history.journal import Journal
     from probe.model.dialect import Request
     from probe.model.target import Service, Target
 
-BODY_MAX: Final = 16 * 1024
 MEMORY_EVERY_NS: Final = 1_000_000_000
 OK: Final = 200
 UNHEALTHY, HEALTHY, DEGRADED = range(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer; status 0 for none. Stamps are monotonic ns around the exchange."""
-
-    status: int
-    sent_ns: int
-    answered_ns: int
-    body: bytes = b""
-    server: str = ""
-    revision: str = ""
 
 
 class Http:
@@ -55,25 +40,23 @@ class Http:
         self._lab = lab
         self._fields = [service.field for service in target.services.values()]
         self._run_id = run_id
-        self._session: aiohttp.ClientSession | None = None
+        self._exchange: Exchange | None = None
         self._told: dict[int, tuple[Told, int]] = {}
 
     async def __aenter__(self) -> Self:
+        if not self._target.services:
+            return self  # there is nobody to ask
+        from probe.engine.exchange import Exchange  # noqa: PLC0415 -- see there
+
         tls = self._target.tls
         secure = any(url.startswith("https") for url in self._target.urls())
         context = make_context(tls_options(tls)) if secure else True
-        # No cookies, no kept connections: each request stands for itself.
-        connector = aiohttp.TCPConnector(force_close=True, limit=0, ssl=context)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": user_agent(self._run_id)},
-        )
+        self._exchange = Exchange(user_agent(self._run_id), context)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._exchange is not None:
+            await self._exchange.close()
 
     async def request(self, method: str, service: str, path: str, token: str) -> int:
         """One request of a script; the status, 0 for no answer."""
@@ -129,24 +112,8 @@ class Http:
         headers: dict[str, str],
         form: dict[str, str] | None = None,
     ) -> Answer:
-        assert self._session is not None
-        sent = now_ns()
-        timeout = aiohttp.ClientTimeout(total=within_ns / 1e9)
-        try:
-            async with self._session.request(
-                method, url, headers=headers, data=form, timeout=timeout, allow_redirects=False
-            ) as answer:
-                body = await answer.content.read(BODY_MAX)
-                return Answer(
-                    answer.status,
-                    sent,
-                    now_ns(),
-                    body,
-                    answer.headers.get("Server", "")[:200],
-                    answer.headers.get("X-Revision", "")[:200],
-                )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return Answer(0, sent, now_ns())
+        assert self._exchange is not None
+        return await self._exchange.ask(method, url, within_ns, headers, form)
 
     async def poll(self, every_ns: int, stop: asyncio.Event) -> None:
         """Ask all services again and again until `stop`; a slow answer delays only itself."""

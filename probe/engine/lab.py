@@ -15,8 +15,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
-
 from probe.clock import now_ns
 from probe.errors import ConfigError, Problem, RestartError
 from probe.units import canonical_duration
@@ -157,6 +155,8 @@ class LabProcess:
 
     async def ready(self, within_ns: int) -> None:
         """Wait until its own ledger says `ready`: the state from which a first restart counts."""
+        import aiohttp  # noqa: PLC0415 -- a run against another target needs none of it
+
         url = f"http://{self.address}/_lab/ledger"
         deadline = now_ns() + within_ns
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:

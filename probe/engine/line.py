@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from probe.auth.present import present
+from probe.auth.present import NOTHING, present
 from probe.clock import now_ns
 from probe.engine.hearing import NO_RUN, TEXT
 from probe.engine.passing import Passing, nothing
@@ -24,6 +24,7 @@ from probe.wire.sending import Held
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from probe.auth.present import Presented
     from probe.engine.passing import Want
     from probe.model.dialect import Presentation
     from probe.wire.connection import Connection
@@ -45,11 +46,13 @@ class Line(Passing):
         self._was_ready = self._was_ready or self.is_ready
         if self._runs is not None:
             self._runs.away()
-        session, op, row = self._session, self.attempts - 1, self._site.journal.row
         if end.reason and self._site.scans:
             self._closed_with(t_ns, end.reason)
-        row(t_ns, session, op, Kind.TRAFFIC, 0, self._sent, self._sent_bytes)
-        row(t_ns, session, op, Kind.TRAFFIC, 1, self._received, self._received_bytes)
+        self._site.journal.pair(
+            self._session, self.attempts - 1,
+            t_ns, Kind.TRAFFIC, 0, self._sent, self._sent_bytes,
+            t_ns, Kind.TRAFFIC, 1, self._received, self._received_bytes,
+        )  # fmt: skip
         self._wake(ENDED)
 
     async def leave(self) -> None:
@@ -74,7 +77,8 @@ class Line(Passing):
     ) -> str:
         """Dial once and, with `ready`, wait until ready; what went wrong, or ""."""
         site, door = self._site, self._door
-        if self.gated:
+        gated = self.turn is not None and self.gated
+        if gated:
             await self._near()
         op = self.attempts
         self.attempts += 1
@@ -88,18 +92,11 @@ class Line(Passing):
         identity = self._identity
         parts = present(shown, identity.token, identity.user)
         key = new_key()
-        trace = f"00-{site.trace}-{self._session:08x}{op + 1:08x}-01"
-        request = door.prepared.build(
-            key,
-            subprotocols=parts.subprotocols,
-            headers=(("traceparent", trace), *parts.headers, *self._shown_beside),
-            resource=parts.resource(door.route.resource),
-            extensions=site.extensions,
-        )
+        request = self._asked(parts, key)
         within = site.dialect.ready.within
         deadline = now_ns() + within
         sending, limits = None, _NO_LIMITS
-        if early or self.gated:
+        if early or gated:
             # How long it is held is not known; from then on it has the usual time.
             sending = self._upgrading([self._filled(text).encode() for text in early])
             deadline, limits = now_ns() + HELD_WITHIN_NS, Limits(*(within,) * _PHASES)
@@ -110,7 +107,7 @@ class Line(Passing):
             self, site.journal, self._session, op,
             redactor=identity.redactor, deadline_ns=deadline, keep_heads=keep_heads,
             max_message=site.dialect.message_max, sending=sending, gated=self.turn is not None,
-            limits=limits,
+            limits=limits, wheel=site.wheel,
         )  # fmt: skip
         if isinstance(result, End):
             return self._failed(result)
@@ -125,7 +122,26 @@ class Line(Passing):
             self._put(parts.first_message)
         if not site.words.ready and self._open_end is None:
             self._become_ready(result.opened_ns)
-        return await self._until_ready(deadline) if ready else ""
+        if not ready or (self.is_ready and not self._was_ready):
+            return ""  # with nothing missed before
+        return await self._until_ready(deadline)
+
+    def _asked(self, parts: Presented, key: bytes) -> bytes:
+        """The upgrade request of the attempt under way."""
+        site, door = self._site, self._door
+        trace = b"traceparent: 00-%b-%08x%08x-01\r\n" % (
+            site.trace_bytes, self._session, self.attempts,
+        )  # fmt: skip
+        if parts is NOTHING and not self._beside and not site.extensions:
+            return door.prepared.build(key, line=trace)
+        return door.prepared.build(
+            key,
+            subprotocols=parts.subprotocols,
+            headers=(*parts.headers, *self._shown_beside),
+            resource=parts.resource(door.route.resource),
+            extensions=site.extensions,
+            line=trace,
+        )
 
     def _upgrading(self, messages: list[bytes]) -> Held:
         """A request whose last byte waits for the gate, or for nothing, with messages behind."""

@@ -100,16 +100,17 @@ class Crowd:
     def _go(self, row: Sequence[int], identity: Identity, due_ns: int, stop_ns: int) -> None:
         session, trial, population, endpoint, number = row
         site = self._site
-        site.live.launched += 1
+        live = site.live
+        live.launched += 1
         site.journal.row(due_ns, session, trial, Kind.INTENDED, endpoint, population, number)
         ceiling = site.target.safety.clients_max
-        if ceiling is not None and site.live.alive >= ceiling:
+        if ceiling is not None and live.alive >= ceiling:
             refuse(site, session, f"the target's ceiling of {ceiling} clients was reached")
             return
         part = self._parts[population]
         client = make_client(site, part, session, site.doors[endpoint], identity, stop_ns)
         (self._retrying if part.ladder else self._newest).append(client)
-        site.live.alive += 1
+        live.alive += 1
         task = site.loop.create_task(play(site, part, client, session))
         self._sessions[task] = client
         task.add_done_callback(self._sessions.pop)

@@ -114,7 +114,7 @@ class Passing(Hearing):
 
     async def pass_by(self) -> None:
         """Pass the gate, if there is one: what comes now cannot be prepared."""
-        if await self.through():
+        if self.turn is not None and await self.through():
             self.acted(now_ns())
 
     async def pass_without(self) -> None:

@@ -102,7 +102,7 @@ async def play(
             live.alive -= 1  # only now is its connection gone, for whoever holds a ceiling
             text = site.journal.word(why) if why else 0
             at = client.failed_at if outcome else 0
-            site.journal.note_at(session, client.attempts, Kind.DONE, outcome, at, text)
+            site.journal.row(now_ns(), session, client.attempts, Kind.DONE, outcome, at, text)
     return outcome
 
 
@@ -120,10 +120,11 @@ async def _clean_up(client: Client, last: tuple[Step, ...]) -> str:
             failed = failed or f"clean-up {step.do} {words}"
     client.stopping = stopping
     client.cut_off()
-    try:
-        await client.leave()
-    except SessionOver as over:
-        failed = failed or str(over)
+    if client.connected:
+        try:
+            await client.leave()
+        except SessionOver as over:
+            failed = failed or str(over)
     client.forget()
     return failed
 

@@ -8,9 +8,11 @@ that it had put on disk by then. The journal lies in a folder of its own
 on this host until all of it has been fetched.
 
 The rule: pieces are bounded, a row never leaves before the texts that it refers to, and the word
-that a journal is complete leaves last. Nobody outlives the driver: where it does not call for
-`FORSAKEN_NS`, the worker is killed, and the relay ends. Secrets come by `say` alone, and are
-passed on to a pipe.
+that a journal is complete leaves last. What nobody has fetched is never deleted: only `leave`
+deletes, and the driver calls it when it has all, or when the start came to nothing. Nobody
+outlives the driver: where it does not call for `FORSAKEN_NS`, the worker is killed, and the relay
+ends. A worker of whose words more than `OUT_MAX` wait to be heard is killed, with that as its last
+one. Secrets come by `say` alone, and are passed on to a pipe.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from probe.history.records import ROW, SCHEMA
 
 PIECE_BYTES: Final = 8 * 1024 * 1024
 WORDS_MAX: Final = 2_000
+OUT_MAX: Final = 64 * 1024 * 1024
 FORSAKEN_NS: Final = 20_000_000_000
 START_WITHIN_NS: Final = 60_000_000_000
 _LOOK_S: Final = 0.01
@@ -148,6 +151,10 @@ class Relay:
             kept += data
             if most is not None:
                 del kept[:-most]
+            elif len(kept) > OUT_MAX:
+                self._stderr += f"\nmore than {OUT_MAX} bytes of its words wait".encode()
+                self._kill()
+                break
             self._news.set()
 
     async def say(self, data: bytes) -> None:
@@ -225,7 +232,8 @@ class Relay:
         while now_ns() - self._asked_ns < FORSAKEN_NS:  # noqa: ASYNC110 -- it is a silence
             await asyncio.sleep(_FORSAKEN_LOOK_S)
         self._kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()  # only an empty one: what was recorded stays
         os._exit(1)
 
 

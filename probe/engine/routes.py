@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
-
-from aiohttp import BasicAuth
 
 from probe.errors import ConfigError, Problem
 from probe.wire.route import Proxy, Route, TlsOptions, make_route
@@ -63,5 +62,16 @@ def make_proxy(network: Network) -> Proxy | None:
         raise ValueError("network.proxy is not http://[user:password@]host:port")
     authorization = None
     if parts.username is not None:
-        authorization = BasicAuth(unquote(parts.username), unquote(parts.password or "")).encode()
+        authorization = _basic(unquote(parts.username), unquote(parts.password or ""))
     return Proxy(parts.hostname, parts.port, authorization)
+
+
+def _basic(user: str, password: str) -> str:
+    """RFC 7617, section 2, in Latin-1; ValueError where it cannot be said."""
+    if ":" in user:
+        raise ValueError("network.proxy: the user holds a colon, which no proxy could read")
+    try:
+        said = f"{user}:{password}".encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("network.proxy: user and password hold more than Latin-1") from None
+    return f"Basic {base64.b64encode(said).decode()}"

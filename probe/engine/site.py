@@ -115,11 +115,13 @@ class Site:
     peers_left: int = PEERS_MAX
     peers_seen: set[tuple[str, str]] = field(default_factory=set)
     nonce_bytes: bytes = field(init=False)
+    trace_bytes: bytes = field(init=False)
     scans: bool = field(init=False)
     """Whether messages are searched for ids of other sessions."""
 
     def __post_init__(self) -> None:
         self.nonce_bytes = self.nonce.encode()
+        self.trace_bytes = self.trace.encode()
         self.scans = self.dialect.run is not None
 
     def key_of(self, run_id: str) -> int:

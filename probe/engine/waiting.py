@@ -75,7 +75,7 @@ class Waiting:
         self._ladder = ladder
         self._jitter = jitter
         self._gates = gates  # offsets, in the order in which the script passes them
-        self._own = f"{site.nonce}-{session}-".encode()
+        self._own = b"%b-%d-" % (site.nonce_bytes, session)
         self._connection: Connection | None = None
         self._open_end: End | None = None
         self._dialled: End | None = None  # how the last attempt that failed came to its end
@@ -92,7 +92,7 @@ class Waiting:
         self._pings: dict[int, int] = {}  # when each unanswered ping was sent
         self._cursor: str | int = 0
         self._was_ready = False  # whether an attempt before this one was
-        self._begin_traffic()
+        self._sent = self._sent_bytes = self._received = self._received_bytes = 0
         self._patience = 1  # how much slower than thought a squeeze found the service to send
         self.default = default
         self.attempts = 0

@@ -36,6 +36,7 @@ WORDS_MAX: Final = 1_000
 CLOSE_WITHIN_S: Final = 30.0
 _MAGIC: Final = b"probetxt"
 _LENGTH: Final = struct.Struct("<I")
+_PAIR: Final = struct.Struct(ROW.format + ROW.format.removeprefix("<"))
 
 
 @dataclass(slots=True)
@@ -73,10 +74,11 @@ class Journal:
         self.anchor = Anchor.take()
         self._meta = {"schema": SCHEMA, "anchor": asdict(self.anchor), **(meta or {})}
         self.totals = Totals()
-        self._buffer = bytearray(ROW.size * ROWS_PER_BUFFER)
+        self._buffer = bytearray(ROW.size * (ROWS_PER_BUFFER + 1))  # a pair may need one more
         self._at = 0
-        self._end = len(self._buffer)
+        self._end = ROW.size * ROWS_PER_BUFFER
         self._pack = ROW.pack_into
+        self._pack_pair = _PAIR.pack_into
         self._gap = 0
         self._gap_since = 0
         self._waiting: deque[tuple[bytes, bytes]] = deque()
@@ -105,9 +107,23 @@ class Journal:
         """Write one row; `records` says what the fields of each kind mean."""
         at = self._at
         self._pack(self._buffer, at, t, session, op, kind, flag, a, b)
-        at += 32
-        self._at = at
-        if at == self._end:
+        self._at = at = at + 32
+        if at >= self._end:
+            self.flush()
+
+    def pair(  # each field once for either row, without a tuple for each
+        self, session: int, op: int,
+        t: int, kind: int, flag: int, a: int, b: int,
+        t2: int, kind2: int, flag2: int, a2: int, b2: int,
+    ) -> None:  # fmt: skip
+        """Write two rows of one attempt, in this order, as `row` would."""
+        at = self._at
+        self._pack_pair(
+            self._buffer, at,
+            t, session, op, kind, flag, a, b, t2, session, op, kind2, flag2, a2, b2,
+        )  # fmt: skip
+        self._at = at = at + 64
+        if at >= self._end:
             self.flush()
 
     def rows(
@@ -121,7 +137,7 @@ class Journal:
             self._at = end = at + some * ROW.size
             self._buffer[at:end] = row * some
             count -= some
-            if end == self._end:
+            if end >= self._end:
                 self.flush()
 
     def text(self, data: bytes, redactor: Redactor | None = None) -> int:

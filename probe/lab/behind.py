@@ -1,14 +1,14 @@
 """A process behind the front: it serves the clients that it is handed, to their end.
 
 It has a state of its own, of the users that are its (`share`), and no port. It boots, changes
-its defects and stops when the front says so, and ends at once when the front is gone.
+its defects and stops when the front says so, and ends at once when the front is gone. The
+front counts its clients, and is told of those that have left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,6 +32,35 @@ if TYPE_CHECKING:
     from probe.lab.tokens import Keys
 
 _FLUSH_S_MAX: Final = 1.0
+
+
+class _Handed(Connection):
+    """A client that the front has handed over."""
+
+    __slots__ = ("_has_left", "_left")
+
+    def __init__(
+        self,
+        left: Callable[[], None],
+        manager: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        door: Door,
+        received: bytes,
+    ) -> None:
+        super().__init__(manager, loop, door, received)
+        self._left = left
+        self._has_left = False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is over."""
+        super().connection_lost(exc)
+        self.leave()
+
+    def leave(self) -> None:
+        """Tell that it is gone, once."""
+        if not self._has_left:
+            self._has_left = True
+            self._left()
 
 
 async def live_behind(
@@ -68,6 +97,7 @@ class _Process:
         self._stop = asyncio.Event()
         self._opening: set[asyncio.Task[None]] = set()
         self._door = Door(ledger)
+        self._left = 0  # clients, of which the front is not told yet
         self._link: Link
         self._manager: web.Server
 
@@ -95,7 +125,6 @@ class _Process:
         state = self._state
         match word:
             case "client":
-                assert passed is not None
                 self._open(body, passed)
             case "know":
                 state.revocations.know(state.keys.verify(body))
@@ -112,19 +141,33 @@ class _Process:
             case other:
                 raise AssertionError(other)
 
-    def _open(self, head: bytes, sock: socket.socket) -> None:
+    def _open(self, head: bytes, sock: socket.socket | None) -> None:
+        if sock is None:  # no descriptor was left for it, so the kernel has closed it
+            self._state.ledger.fault("too_many_sockets")
+            self._one_left()
+            return
         opening = asyncio.create_task(self._connect(head, sock))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
     async def _connect(self, head: bytes, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        client = _Handed(self._one_left, self._manager, loop, self._door, head)
         try:
-            await loop.connect_accepted_socket(
-                partial(Connection, self._manager, loop, self._door, head), sock
-            )
+            await loop.connect_accepted_socket(lambda: client, sock)
         except OSError:  # the client is gone
             sock.close()
+            client.leave()
+
+    def _one_left(self) -> None:
+        """Tell the front, once for all that leave in one turn of the loop."""
+        if not self._left:
+            asyncio.get_running_loop().call_soon(self._tell_left)
+        self._left += 1
+
+    def _tell_left(self) -> None:
+        self._link.tell("left", self._left)
+        self._left = 0
 
     def _ask_turn(self, planned: Callable[[Turn], None]) -> None:
         self._link.ask("turn", lambda body: planned(msgspec.convert(body, Turn)))

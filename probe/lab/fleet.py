@@ -50,19 +50,33 @@ class Fleet:
         self._links: list[Link] = []
         self._schedule: Schedule | None = None
         self._lost: Lost = lambda _number, _why: None
+        self._room = 0
+        self._clients = [0] * len(self.pids)  # that each has, or that are on their way to it
         self._gone: set[int] = set()
         self._totals: dict[int, dict[str, Any]] = {}  # the last ones of those that ended
 
-    def begin(self, schedule: Schedule | None, lost: Lost) -> None:
-        """Link up on the running loop; `lost` is told of each that is lost, or has ended."""
+    def begin(self, schedule: Schedule | None, lost: Lost, room: int) -> None:
+        """Link up on the running loop; `lost` is told of each that is lost, or has ended.
+
+        `room` is how many clients each may have.
+        """
         self._schedule = schedule
         self._lost = lost
+        self._room = room
         for number, end in enumerate(self._ends, 1):
             self._links.append(Link(end, partial(self._take, number), partial(self._lose, number)))
 
-    def hand(self, user_id: str, head: bytes, sock: socket.socket) -> None:
-        """Give a client to the process that has its user, with what was read of it."""
-        self._links[owner(user_id, len(self._links)) - 1].tell("client", head, sock)
+    def hand(self, user_id: str, head: bytes, sock: socket.socket) -> bool:
+        """Give a client to the process that has its user, with what was read of it.
+
+        False, and the socket is still the caller's, where that process has no room for it.
+        """
+        at = owner(user_id, len(self._links)) - 1
+        if self._clients[at] >= self._room:
+            return False
+        self._clients[at] += 1
+        self._links[at].tell("client", head, sock)
+        return True
 
     def know(self, token: str, user_id: str) -> None:
         """Tell the process that has the user of a token that was minted."""
@@ -129,6 +143,8 @@ class Fleet:
                 assert self._schedule is not None
                 turn = self._schedule.enter(time.perf_counter_ns())
                 self._links[number - 1].answer(asked, turn)
+            case "left":
+                self._clients[number - 1] -= body
             case "ended":
                 self._totals[number] = body
             case other:

@@ -4,8 +4,10 @@ Every connection bears one request (all answers but the 101 close it), so its he
 it is. A user's client goes to the process that has the user, with the bytes that were read;
 what is no user's (health, keys, minted tokens, the control) is served here. So the draws of
 health, the plan of a true capacity and the boot are one for the whole lab. A head that does
-not arrive in time is cut, and what waits has a bound. Over TLS no head can be read before the
-handshake, which could not be handed over then: there is no front with TLS.
+not arrive in time is cut, and what waits has a bound. So has what a process is given: beyond
+it, or beyond the descriptors there are, a client is reset and the ledger told. Over TLS no
+head can be read before the handshake, which could not be handed over then: there is no front
+with TLS.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import resource
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +51,7 @@ _READ_BYTES: Final = 16 * 1024
 _ACCEPTED_PER_TURN: Final = 64
 _NO_MORE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S: Final = 0.05
+_DESCRIPTORS_APART: Final = 32  # of a process, for what is no client: half are used
 
 
 async def live_in_front(
@@ -71,7 +75,7 @@ async def live_in_front(
             stop.set()
 
     settle()
-    fleet.begin(state.station.schedule, lose)
+    fleet.begin(state.station.schedule, lose, _room())
     try:
         if not await first(stop, sleep_until(state.up_ns + plan.listening_ns)):
             await _serve(state, plan, address, stop, announce)
@@ -85,6 +89,14 @@ async def live_in_front(
         raise lost[0]
     totals = merged(state.ledger.totals(), await fleet.totals())
     state.ledger.end(totals["hits"])
+
+
+def _room() -> int:
+    """How many clients a process may have; it was forked, so its limit is that of the front."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return SOCKETS_MAX
+    return max(0, min(SOCKETS_MAX, soft - _DESCRIPTORS_APART))
 
 
 async def _serve(
@@ -155,13 +167,16 @@ class _Hall:
                     return
                 continue  # that one is gone already: accept(2)
             if len(self._waiting) + self._fleet.unsent >= SOCKETS_MAX:
-                self._state.ledger.fault("too_many_sockets")
-                reset_socket(sock)
+                self._refuse(sock)
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._waiting[sock] = bytearray(), self._loop.time() + HEAD_WITHIN_S
             self._loop.add_reader(sock, self._read, sock)
+
+    def _refuse(self, sock: socket.socket) -> None:
+        self._state.ledger.fault("too_many_sockets")
+        reset_socket(sock)
 
     def _pause(self) -> None:
         """No descriptor is left: they wait in the kernel until one is."""
@@ -192,7 +207,9 @@ class _Hall:
         head = read_head(received)
         token = None if head is None else token_in(head, ENDPOINTS)
         if token is not None:
-            self._fleet.hand(self._state.keys.unverified_subject(token), received, sock)
+            user_id = self._state.keys.unverified_subject(token)
+            if not self._fleet.hand(user_id, received, sock):
+                self._refuse(sock)
         elif received:
             opening = asyncio.create_task(self._open(sock, received))
             self._opening.add(opening)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HEAD_BYTES_MAX: Final = 32 * 1024
 END: Final = re.compile(rb"\r?\n\r?\n")
 _FIRST: Final = re.compile(rb"[A-Z]{1,16} [!-~]{1,8190} HTTP/1\.[01]\r?\n")
+# The absolute form, which a server must take as well (RFC 9112 3.2.2), up to its path.
+_ORIGIN: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _OWN: Final = ("/auth/revoke", "/auth/logout", "/account/limits")
 
 
@@ -47,7 +49,7 @@ def read_head(received: bytes) -> Head | None:
     end = END.search(received)
     text = received[: end.start() if end else len(received)].decode("utf-8", "surrogateescape")
     first, *lines = text.split("\n")
-    path, _, query = first.split(" ")[1].partition("?")
+    path, _, query = _ORIGIN.sub("", first.split(" ")[1]).partition("?")
     headers: dict[str, list[str]] = {}
     for line in lines:
         name, _, value = line.partition(":")

@@ -4,6 +4,7 @@ A pair of Unix sockets of the kind SOCK_SEQPACKET, which keeps order and boundar
 is (word, number, body) in MessagePack and may carry one open socket (SCM_RIGHTS, unix(7)).
 A question has a number, and its answer bears the same. Each question has a deadline, and
 what waits to be sent has a bound: a peer that meets neither is lost, as one that has ended.
+A socket for which no descriptor is left is closed by the kernel; its packet comes without.
 """
 
 from __future__ import annotations
@@ -132,8 +133,10 @@ class Link:
             self._sock.sendmsg([data], beside)
         except BlockingIOError:
             return False
-        except OSError:
+        except ConnectionError:
             self._lose("it has ended")
+        except OSError as error:
+            self._lose(f"nothing can be sent to it ({error.strerror})")
         if passed is not None:
             passed.close()
         return True
@@ -155,8 +158,13 @@ class Link:
             if not data:
                 self._lose("it has ended")
                 return
-            assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC), "a packet beyond its bound"
-            self._read(data, _passed(beside))
+            passed = _passed(beside)
+            if flags & socket.MSG_TRUNC:
+                if passed is not None:
+                    passed.close()
+                self._lose("it sent a packet beyond the bound")
+                return
+            self._read(data, passed)
 
     def _read(self, data: bytes, passed: socket.socket | None) -> None:
         word, number, body = self._decode(data)

@@ -216,6 +216,11 @@ class Capacity(Strict):
             self.most, round(self.most)
         )  # fmt: skip
 
+    def highest(self, rate_max: float | None, clients_max: int | None) -> float:
+        """`most`, or what the target allows where that is less; it says nothing of messages."""
+        allowed = {"connects": rate_max, "connections": clients_max}.get(self.of)
+        return min(self.most, math.inf if allowed is None else float(allowed))
+
     def asks_per_s(self, level: float) -> float:
         """What is offered at a level: clients or questions, per second."""
         return level * S / self.ping_every if self.of == "connections" else level

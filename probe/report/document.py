@@ -50,6 +50,8 @@ def document(judgement: Judgement) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in judgement.findings],
         "fitness": {
             "fit": fitness.fit,
+            "whole": fitness.whole,
+            "by_level": list(fitness.by_level),
             "taints": fitness.taints,
             "invalid": fitness.invalid,
             "figures": fitness.figures,

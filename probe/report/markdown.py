@@ -304,7 +304,7 @@ def _finding(finding: Finding) -> str:
 
 def _fitness(judgement: Judgement) -> str:
     fitness = judgement.fitness
-    lines = ["The probe's own machine was fit to judge."] if fitness.fit else []
+    lines = [f"{escaped(fitness.said[:1].upper() + fitness.said[1:])}."] if fitness.fit else []
     lines += [f"- INVALID: {escaped(why)}" for why in fitness.invalid]
     lines += [
         f"- tainted, what hangs on time or load is not judged: {escaped(why)}"

@@ -81,9 +81,15 @@ class FindingEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class FitnessEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whether the probe's own machine was fit to judge, and its figures."""
+    """Whether the probe's own machine was fit to judge, and its figures.
+
+    The checks of the stages `by_level` judge each of their levels by itself; where no other was
+    played, `whole` is false, and `fit` says nothing of them.
+    """
 
     fit: bool
+    whole: bool
+    by_level: list[str]
     taints: list[str]
     invalid: list[str]
     figures: dict[str, Any]

@@ -86,7 +86,7 @@ def screen(judgement: Judgement, console: Console, folder: Path | None = None) -
     if told := judgement.authenticity.get("clocks"):
         rest.text(f"clocks: {told}", lines_max=2, style="dim")
     if folder is not None:
-        rest.text(f"{folder}/  (report.md, verdict.json)", lines_max=3, style="dim")
+        rest.text(f"{folder}/  (report.html, verdict.json)", lines_max=3, style="dim")
     page.blank()
     # The checks get what the rest leaves, less the line that counts those left out.
     screenful = PASS_LINES_MAX if judgement.verdict is Outcome.PASS else LINES_MAX
@@ -345,6 +345,6 @@ def _fitness(judgement: Judgement) -> str:
     if fitness.fit:
         telling = {k: v for k, v in fitness.figures.items() if "p99" in k or "cpu_max" in k}
         told = f": {figures.cell('figures', telling)}" if telling else ""
-        return f"fitness: the probe's machine was fit to judge{told}"
+        return f"fitness: {fitness.said}{told}"
     kind = "unfit" if fitness.invalid else "tainted: what hangs on time or load is not judged"
     return f"fitness: {kind}: {'; '.join(fitness.invalid + fitness.taints)}"

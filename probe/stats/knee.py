@@ -245,7 +245,7 @@ class Search:
         low, end = self._ends()
         beyond = self._bounds()[1]
         if end is None:
-            return "ceiling"
+            return "open" if self._between() else "ceiling"
         if low is not None and beyond is not None:
             next_to_it = self.course.whole and beyond - low <= 1
             if next_to_it or beyond / low <= self.course.closeness:

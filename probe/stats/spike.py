@@ -3,13 +3,17 @@
 A service that stays broken under a load which it bore before the spike is *metastable*: its
 own reaction (retries, queues full of requests nobody waits for any more) keeps it there
 (Bronson et al., HotOS 2021; Huang et al., OSDI 2022). Back means that of the intents of a
-stretch of time 0.9 times as many were met as before the spike, and of those after it too.
+stretch of time 0.9 times as many were met as before the spike, and of all after it too.
 An intent is what a user wanted once; each may cost several attempts.
 
 The rule: the offered load after the spike is that before it, which is the caller's to
 arrange. Stretches are long enough to hold some twenty intents. Who is back stays: three
-stretches in a row are, and so is all that was watched from then on, taken together. Where the
-watch ended before the budget was over, the answer is "unknown", never "metastable".
+stretches in a row are, and so is all that was watched from then on, taken together. Luck makes
+a few stretches look so somewhere in a long watch, so "back" is a bound: a lower one (Clopper and
+Pearson) of that rest against an upper one of what was before. The way back is searched for over
+all stretches, so these share the 5 % by which the rest may err (Bonferroni). Where it only looks
+so the answer is "unproven". Where the watch ended before the budget was over it is "unknown",
+never "metastable".
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from probe.stats.binomial import ALPHA
+from probe.stats.rates import clopper_pearson, clopper_pearson_bounds
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-Way = Literal["back", "metastable", "unknown"]
+Way = Literal["back", "unproven", "metastable", "unknown"]
 
 SHARE_BACK: Final = 0.9
 BUDGET_NS_MIN: Final = 120_000_000_000
@@ -36,9 +43,11 @@ STEADY: Final = 3  # stretches in a row
 class Recovery:
     """The way back: after the end of the spike it took from `low_ns` to `high_ns`.
 
-    Both None unless `way` is "back". `before` and `after` are the shares of intents met before
-    the spike and in the last stretches that were watched, NaN where there were too few; `n_after`
-    is how many intents these stretches hold.
+    Both None unless `way` is "back", or "unproven": it looked so from there on. Of the intents
+    from `low_ns` on at least the share `surely` is met (95 %), and `needed` is the share that
+    would prove it; NaN where `low_ns` is None. `before` and `after` are the shares of intents
+    met before the spike and in the last stretches that were watched, NaN where there were too
+    few; `n_after` is how many intents these stretches hold.
     """
 
     way: Way
@@ -49,6 +58,8 @@ class Recovery:
     budget_ns: int
     stretch_ns: int
     n_after: int = 0
+    surely: float = np.nan
+    needed: float = np.nan
 
 
 def recovery(
@@ -84,18 +95,21 @@ def recovery(
     apart_ns = (began_ns - int(at.min())) / n_before
     stretch_ns = max(STRETCH_NS_MIN, round(INTENTS_MIN * apart_ns))
     counts, kept = _stretches(at, good, ended_ns, min(watched_ns, ended_ns + budget_ns), stretch_ns)
-    shares = np.where(counts > 0, kept / np.maximum(counts, 1), np.nan)
-    steady = _first_steady(shares >= share_back * share, _rest(kept, counts) >= share_back * share)
     last = slice(-STEADY, None)
     n_after = int(counts[last].sum())
     after = float(kept[last].sum() / n_after) if n_after else np.nan
-    way: Way = "unknown"
-    low_ns = high_ns = None
+    enough = share_back * share
+    needed = share_back * clopper_pearson(int(good[before].sum()), n_before, side="upper").high
+    steady, surely, proven = _found(kept, counts, enough, needed)
     if steady is not None:
-        way, low_ns, high_ns = "back", steady * stretch_ns, (steady + 1) * stretch_ns
-    elif watched_ns >= ended_ns + budget_ns and not np.isnan(after):
-        way = "metastable"
-    return Recovery(way, low_ns, high_ns, share, after, budget_ns, stretch_ns, n_after)
+        low_ns, high_ns = steady * stretch_ns, (steady + 1) * stretch_ns
+        return Recovery(
+            "back" if proven else "unproven", low_ns, high_ns, share, after, budget_ns, stretch_ns,
+            n_after, surely, needed,
+        )  # fmt: skip
+    whole = watched_ns >= ended_ns + budget_ns and not np.isnan(after)
+    way: Way = "metastable" if whole else "unknown"
+    return Recovery(way, None, None, share, after, budget_ns, stretch_ns, n_after)
 
 
 def amplification(attempts: int, intents: int) -> float | None:
@@ -117,9 +131,26 @@ def _stretches(
     return counts, kept
 
 
-def _rest(kept: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each stretch, and all that follow it together, the share of intents met."""
+def _found(
+    kept: NDArray[np.int64], counts: NDArray[np.int64], enough: float, needed: float
+) -> tuple[int | None, float, bool]:
+    """The stretch of the way back, the share surely met from there on, and whether that proves it.
+
+    Where none is proven: the first that looks so, by shares alone.
+    """
+    back = _shares(kept, counts) >= enough
     met, came = (np.cumsum(each[::-1])[::-1] for each in (kept, counts))
+    starts = max(1, len(counts) - STEADY + 1)
+    surely, _ = clopper_pearson_bounds(met, came, ALPHA / starts)
+    proven = _first_steady(back, surely >= needed)
+    if proven is not None:
+        return proven, float(surely[proven]), True
+    looks = _first_steady(back, _shares(met, came) >= enough)
+    return looks, np.nan if looks is None else float(surely[looks]), False
+
+
+def _shares(met: NDArray[np.int64], came: NDArray[np.int64]) -> NDArray[np.float64]:
+    """NaN of none."""
     return np.where(came > 0, met / np.maximum(came, 1), np.nan)
 
 

@@ -77,8 +77,9 @@ class Closing:
         else:
             self.final = End(Outcome.CLOSED, phase, code, reason)
             self._send(0 if code == _NO_CODE else code, b"")
-        if self._connection.outlet is not None:
-            self._connection.outlet.fell(self.final)
+        outlet = self._connection.outlet
+        if outlet is not None and outlet.holder is not None:
+            outlet.fell(self.final)
         self._arm(self._limits.linger_ns)
 
     def fail(self, stamp: int, kind: int, code: int, why: str) -> None:
@@ -95,9 +96,7 @@ class Closing:
         self._connection.finish(stamp, end, flush=True)
 
     def dropped(self, end: End) -> End:
-        """TCP has ended, as `end` says: how the connection did."""
-        if self.final is not None:
-            return self.final
+        """TCP has ended, as `end` says, with nothing `final` yet: how the connection did."""
         if not self._ours or end.by != "drop":
             return end
         detail = f"the peer ended TCP ({end.outcome.name}) without answering our Close"
@@ -110,7 +109,8 @@ class Closing:
             self._timer = None
 
     def _arm(self, after_ns: int) -> None:
-        self.over()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._wheel.add(now_ns() + after_ns, self._expire)
 
     def _expire(self) -> None:

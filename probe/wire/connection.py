@@ -308,6 +308,10 @@ class Connection(asyncio.Protocol):
         """TCP has ended, by a FIN (None) or by an error."""
         if self.end is not None:
             return
+        closing = self._closing
+        if closing is not None and closing.final is not None:
+            self.finish(stamp, closing.final)
+            return
         if error is None and self.outlet is not None:
             error = self.outlet.broken
         if self.opening is not None:
@@ -316,17 +320,18 @@ class Connection(asyncio.Protocol):
             end = End(Outcome.EOF, self.phase, by="drop")
             if error is not None:
                 end = end_of_error(error, self.phase)
-            self.finish(stamp, end if self._closing is None else self._closing.dropped(end))
+            self.finish(stamp, end if closing is None else closing.dropped(end))
 
     def finish(self, stamp: int, end: End, *, flush: bool = False) -> None:
         """Write END, once; let go of the socket (`flush`: after what is written)."""
         if self.end is not None:
             return
-        detail = self.redactor.text(end.detail) if end.detail else ""
-        if detail != end.detail:
-            end = End(end.outcome, end.phase, end.code, end.reason, detail, end.by)
+        detail = end.detail
+        if detail:
+            detail = self.redactor.text(detail)
+            end = end._replace(detail=detail)
         self.end = end
-        if self.outlet is not None:
+        if self.outlet is not None and self.outlet.holder is not None:
             self.outlet.fell(end)
         opening, self.opening = self.opening, None
         text = self.journal.word(detail) if detail else 0

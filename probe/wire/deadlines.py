@@ -8,6 +8,7 @@ is pending the loop has no timer at all.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, ref
 
@@ -42,7 +43,7 @@ class Wheel:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # Weakly: a value that held its key would keep the entry of `_WHEELS` for ever.
         self._loop = ref(loop)
-        self._buckets: dict[int, set[Deadline]] = {}
+        self._buckets: defaultdict[int, set[Deadline]] = defaultdict(set)
         self._at = 0
         self._running = False
 
@@ -53,10 +54,9 @@ class Wheel:
             self._at = now_ns() // TICK_NS
             self._running = True
             self._again()
-        tick = max(tick, self._at + 1)  # long past: due at the next turn
-        bucket = self._buckets.get(tick)
-        if bucket is None:
-            bucket = self._buckets[tick] = set()
+        if tick <= self._at:
+            tick = self._at + 1  # long past: due at the next turn
+        bucket = self._buckets[tick]
         entry = Deadline(callback, bucket)
         bucket.add(entry)
         return entry

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from probe.history.journal import Journal
     from probe.redact import Redactor
+    from probe.wire.deadlines import Wheel
     from probe.wire.ends import Listener
     from probe.wire.request import Facts
     from probe.wire.route import Route
@@ -55,6 +56,7 @@ async def dial(
     dns_cache: DnsCache | None = None,
     sending: Sending | None = None,
     gated: bool = False,
+    wheel: Wheel | None = None,
 ) -> Connection | End:
     """Connect once; writes every phase's row and, on failure, END.
 
@@ -63,23 +65,23 @@ async def dial(
     the 101 is lost; a connection that was open is returned even when it is over by then.
     `dns_cache` shares the resolver's answers among dials. `sending` lets the request leave in
     `Pieces` or `Held` back; with TLS, `gated` is for connections that will `hold` frames.
+    `wheel` is the loop's, where the caller has it.
     Raises what is not the network's: CancelledError, and errors of the program (ValueError
     for a `sending` that does not fit the request, before anything is dialled).
     """
     if sending is not None:
         sending.check(request)
-    journal.row(now_ns(), session, op, Kind.DIAL)
-    wheel = wheel_of(loop)
+    began_ns = now_ns()
+    wheel = wheel or wheel_of(loop)
     connection = Connection(listener, journal, session, op, redactor, limits, wheel)
     opening = Opening(
         connection, route, request, facts, wheel, deadline_ns, limits, keep_heads, max_message,
-        sending,
+        sending, gated or sending is not None,
     )  # fmt: skip
-    opening.gated = gated or sending is not None
     connection.opening = opening
     opening.task = asyncio.current_task(loop)
     try:
-        await _connect(loop, route, connection, opening, limits, deadline_ns, dns_cache)
+        await _connect(loop, route, connection, opening, limits, deadline_ns, dns_cache, began_ns)
     except asyncio.CancelledError:
         if not _expired(opening):
             _stop(connection, End(Outcome.CANCELLED, connection.phase, by="us"))
@@ -120,26 +122,21 @@ async def _connect(
     limits: Limits,
     deadline_ns: int,
     dns_cache: DnsCache | None,
+    began_ns: int,
 ) -> None:
+    journal, session, op = connection.journal, connection.session, connection.op
     if route.connect_literal:
-        addresses = [(route.connect_host, route.connect_port)]
+        journal.pair(session, op, began_ns, Kind.DIAL, 0, 0, 0, now_ns(), Kind.RESOLVED, 0, 1, 0)
+        connection.phase = Phase.TCP
+        opening.bound(limits.tcp_ns)
+        await _tcp(loop, route, connection, (route.connect_host, route.connect_port))
     else:
+        journal.row(began_ns, session, op, Kind.DIAL)
         opening.bound(limits.resolve_ns)
         addresses = await _resolve(loop, route, dns_cache)
-    connection.journal.row(
-        now_ns(), connection.session, connection.op, Kind.RESOLVED, 0, len(addresses)
-    )
-    connection.phase = Phase.TCP
-    *others, last = addresses
-    for left, address in enumerate(others):
-        # An address that swallows everything must not use up the time of the others.
-        share = (deadline_ns - now_ns()) // (len(addresses) - left)
-        opening.bound(min(share, limits.tcp_ns) if limits.tcp_ns else share)
-        if await _one(loop, route, connection, opening, address):
-            break
-    else:
-        opening.bound(limits.tcp_ns)
-        await _tcp(loop, route, connection, last)
+        journal.row(now_ns(), session, op, Kind.RESOLVED, 0, len(addresses))
+        connection.phase = Phase.TCP
+        await _any(loop, route, connection, opening, limits, deadline_ns, addresses)
     if connection.phase is Phase.PROXY and connection.end is None:
         opening.waiter = loop.create_future()
         await opening.waiter
@@ -148,6 +145,27 @@ async def _connect(
     if connection.opening is not None:
         opening.waiter = loop.create_future()
         await opening.waiter
+
+
+async def _any(
+    loop: asyncio.AbstractEventLoop,
+    route: Route,
+    connection: Connection,
+    opening: Opening,
+    limits: Limits,
+    deadline_ns: int,
+    addresses: list[tuple[str, int]],
+) -> None:
+    """Try the addresses of a name in turn; what the last one says stands."""
+    *others, last = addresses
+    for left, address in enumerate(others):
+        # An address that swallows everything must not use up the time of the others.
+        share = (deadline_ns - now_ns()) // (len(addresses) - left)
+        opening.bound(min(share, limits.tcp_ns) if limits.tcp_ns else share)
+        if await _one(loop, route, connection, opening, address):
+            return
+    opening.bound(limits.tcp_ns)
+    await _tcp(loop, route, connection, last)
 
 
 async def _resolve(

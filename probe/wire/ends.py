@@ -11,7 +11,7 @@ import errno
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from probe.history.records import Outcome, Phase
 
@@ -33,8 +33,7 @@ _BY: Final[dict[Outcome, By]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How one attempt ended.
 
     `code` is the close code, the HTTP status or the errno, whichever the outcome speaks

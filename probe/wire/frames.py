@@ -38,6 +38,7 @@ _IN_TWO_BYTES: Final = 126
 _KNOWN: Final = frozenset((0, TEXT, BINARY, CLOSE, PING, PONG))
 _FIN_TEXT: Final = 0x80 | TEXT
 _FIN_CLOSE: Final = 0x80 | CLOSE
+_LAST: Final = bytes((_FIN_CLOSE,))
 _PLAIN: Final = frozenset((_FIN_TEXT, 0x80 | BINARY))
 
 # The mask guards intermediaries against chosen bytes (section 10.3); a probe sends its own.
@@ -80,6 +81,8 @@ class FrameReader:
                 return
             data = b"".join(self._held)
             self._held = None
+        elif data.startswith(_LAST) and self._is_last(t_ns, data, events):
+            return
         at, last = 0, len(data) - 2
         while at <= last and not self.stopped:
             if self._reference is None or not self._reference.within:
@@ -152,14 +155,21 @@ class FrameReader:
             return bytes((first, 0))
         return b""
 
+    def _is_last(self, t_ns: int, frame: bytes, events: Events) -> bool:
+        """Tell of a right Close; the usual last frame of a connection is not worth a reference."""
+        if self._reference is not None or self.stopped:
+            return False
+        close = _right_close(frame, self._limit)
+        if close is None:
+            return False
+        self.stopped = True
+        events.on_odd(t_ns, close)
+        return True
+
     def _odd(self, t_ns: int, frame: bytes, take: Take, events: Events) -> None:
+        if self._is_last(t_ns, frame, events):
+            return
         if self._reference is None:
-            # The usual last frame of a connection is not worth a reference.
-            close = _right_close(frame, self._limit)
-            if close is not None:
-                self.stopped = True
-                events.on_odd(t_ns, close)
-                return
             self._reference = Reference(self._limit, self._extension)
         for event in self._reference.feed(frame):
             if event[0] in (TEXT, BINARY):
@@ -197,11 +207,13 @@ def _plain(data: bytes, at: int, limit: int) -> tuple[int, list[bytes], int]:
 def _right_close(frame: bytes, limit: int) -> tuple[int, int, bytes] | None:
     """The event of a whole Close with a code that is allowed (section 7.4); else None."""
     size = len(frame) - 2
-    if frame[0] != _FIN_CLOSE or frame[1] != size or not 2 <= size <= min(CONTROL_BYTES_MAX, limit):  # noqa: PLR2004
+    if not 2 <= size <= CONTROL_BYTES_MAX or frame[0] != _FIN_CLOSE or frame[1] != size:  # noqa: PLR2004
+        return None
+    if size > limit:
         return None
     code, reason = int.from_bytes(frame[2:4]), frame[4:]
     allowed = code in EXTERNAL_CLOSE_CODES or 3000 <= code < 5000  # noqa: PLR2004
-    return (CLOSE, code, reason) if allowed and _is_utf8(reason) else None
+    return (CLOSE, code, reason) if allowed and (not reason or _is_utf8(reason)) else None
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -7,7 +7,6 @@ answers is told as the proxy's.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from probe.clock import now_ns
@@ -83,6 +82,7 @@ class Opening:
         keep_heads: bool,
         max_message: int,
         sending: Sending | None,
+        gated: bool,
     ) -> None:
         self._connection = connection
         self._route = route
@@ -105,7 +105,7 @@ class Opening:
         self.task: asyncio.Task[object] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.expired = False
-        self.gated = False
+        self.gated = gated
 
     def bound(self, limit_ns: int) -> None:
         """Bound the phase that begins: by `limit_ns` from now (0: not), and by the whole."""
@@ -161,7 +161,7 @@ class Opening:
         self._connection.phase = Phase.UPGRADE
         self.bound(self._limits.upgrade_ns)
         # Only the first chunk of an answer can be told by its bytes alone.
-        self._plain = not self._keep_heads and not self._facts.extensions and not self._early
+        self._plain = not (self._keep_heads or self._facts.extensions or self._early)
         outlet = self._connection.outlet
         assert outlet is not None
         if self._sending is None:
@@ -206,13 +206,22 @@ class Opening:
         end = data.find(b"\r\n\r\n") + 4
         head = data[:end] if end < len(data) else data
         bits = _ALIKE.judge(head, self._facts) if end > 3 else -1  # noqa: PLR2004 -- found at 0
-        if bits < 0 or self._cut():
+        if bits < 0 or (self._progress is not None and self._cut()):
             return False
         connection = self._connection
-        self.settle(kept=False)
-        connection.journal.row(
-            stamp, connection.session, connection.op, Kind.HEAD, bits, SWITCHING, 0
-        )
+        if self._sent_ns > 0:
+            connection.journal.pair(
+                connection.session, connection.op,
+                self._sent_ns, Kind.SENT, 0, len(self._request), 0,
+                stamp, Kind.HEAD, bits, SWITCHING, 0,
+            )  # fmt: skip
+            self._sent_ns = -1
+            self.settle(kept=False)
+        else:  # in pieces, or held back
+            self.settle(kept=False)
+            connection.journal.row(
+                stamp, connection.session, connection.op, Kind.HEAD, bits, SWITCHING, 0
+            )
         connection.open(stamp, head, data[end:], self._max_message, None)
         return True
 
@@ -293,7 +302,7 @@ class Opening:
         """Tell of an end, and whether it came before our request was whole."""
         if cut := self._cut():
             detail = f"{end.detail}; {cut}" if end.detail else cut
-            end = replace(end, detail=detail)
+            end = end._replace(detail=detail)
         self._connection.finish(stamp, end)
 
     def _cut(self) -> str:
@@ -336,8 +345,11 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._note_sent(kept=kept)
-        self.wake()
+        if self._sent_ns >= 0:
+            self._note_sent(kept=kept)
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def wake(self) -> None:
         """Let `dial` go on."""

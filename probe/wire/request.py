@@ -76,8 +76,15 @@ class Prepared:
         headers: Sequence[tuple[str, str]] = (),
         resource: str | None = None,
         extensions: str = "",
+        line: bytes = b"",
     ) -> bytes:
-        """The whole request head. Raises ValueError for a line break in any of it."""
+        """The whole request head. Raises ValueError for a line break in any of it.
+
+        `line` comes before `headers`: one that is whole, and for which the caller vouches.
+        """
+        more = subprotocols or headers or extensions or resource is not None
+        if self._own_key and not more:
+            return b"%b%b\r\n%b\r\n" % (self._before, key, line)
         parts = [self._before]
         if resource is not None:
             old = len(self._resource)
@@ -88,6 +95,7 @@ class Prepared:
             parts.append(_line("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
         if extensions:
             parts.append(_line("Sec-WebSocket-Extensions", extensions))
+        parts.append(line)
         parts += [_line(name, value) for name, value in headers]
         parts.append(b"\r\n")
         return b"".join(parts)

@@ -74,22 +74,23 @@ class Alike:
     __slots__ = ("_shapes",)
 
     def __init__(self) -> None:
-        self._shapes: list[re.Pattern[bytes]] = []
+        self._shapes: list[tuple[re.Pattern[bytes], bool]] = []  # and whether one is chosen
 
     def remember(self, response: Response) -> None:
         """Note a head that `violations` found right (SUBPROTOCOL_NONE apart)."""
         if len(self._shapes) < ALIKE_MAX:
-            self._shapes.append(_shape(response))
+            shape = _shape(response)
+            self._shapes.append((shape, "chosen" in shape.groupindex))
 
     def judge(self, head: bytes, facts: Facts) -> int:
         """The bits that `violations` would find, or -1 for a head that it must read."""
-        for shape in self._shapes if len(head) <= HEAD_BYTES_MAX else ():
+        for shape, chooses in self._shapes if len(head) <= HEAD_BYTES_MAX else ():
             found = shape.fullmatch(head)
             if found is None:
                 continue
             if found["accept"] != accept_for(facts.key):
                 return -1
-            if "chosen" not in shape.groupindex:
+            if not chooses:
                 return Violation.SUBPROTOCOL_NONE if facts.subprotocols else 0
             return 0 if found["chosen"].decode("ascii") in facts.subprotocols else -1
         return -1

@@ -160,7 +160,7 @@ def _fitness(judgement: Judgement) -> list[Block]:
     fitness = judgement.fitness
     out: list[Block] = []
     if fitness.fit:
-        out.append(words("The probe's own machine was fit to judge."))
+        out.append(words(f"{fitness.said[:1].upper()}{fitness.said[1:]}."))
     out += [words(f"INVALID: {why}", "veto") for why in fitness.invalid]
     out += [
         words(f"Tainted, what hangs on time or load is not judged: {why}", "veto")
