@@ -38,7 +38,7 @@ def test_without_ray_it_is_refused_with_how_to_install_it(probe, there):
     there(None)
     done = asked(probe, "--engine", "ray", "--workers", "2")
     assert done.code == 2
-    assert "pip install 'probe[cluster]'" in done.err
+    assert "pip install -e '.[cluster]'" in done.err
     assert not probe.runs()
 
 

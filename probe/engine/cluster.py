@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from probe.engine.counters import Counters
     from probe.engine.job import Job
 
-INSTALL: Final = "pip install 'probe[cluster]'"
+INSTALL: Final = "in the project's folder: .venv/bin/python -m pip install -e '.[cluster]'"
 SAY_BYTES: Final = 64 * 1024
 SAY_MAX: Final = 10_000
 _HOLD_S: Final = 0.1
@@ -383,7 +383,7 @@ def _joined(address: str, count: int) -> Any:
 
 def missing() -> Problem:
     """What is told where there is no Ray."""
-    return Problem("--engine", "", "Ray is not installed", "ray", hint=INSTALL)
+    return Problem("--engine", "", "Ray is not installed", hint=INSTALL)
 
 
 def _leave(ray: Any, actors: Sequence[Any]) -> None:

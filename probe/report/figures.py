@@ -123,6 +123,22 @@ def cell(key: str, value: Any) -> str:  # noqa: PLR0911 -- one return per kind i
             return str(value)
 
 
+def flat(value: object, prefix: str = "") -> dict[str, Any]:
+    """Maps within maps as dotted keys; a list of maps by its numbers."""
+    if not isinstance(value, Mapping):
+        return {}
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping) and not {"missing", "estimate_s"} & item.keys():
+            out |= flat(item, f"{name}.")
+        elif isinstance(item, list | tuple) and any(isinstance(one, Mapping) for one in item):
+            out |= flat({str(number): one for number, one in enumerate(item)}, f"{name}.")
+        else:
+            out[name] = item
+    return out
+
+
 def unit_of(key: str) -> str:
     """The unit that a key of the summary ends in; "" for plain numbers."""
     if key.endswith(_PER_S):

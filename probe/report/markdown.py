@@ -147,11 +147,11 @@ def _what_ran(judgement: Judgement) -> str:
     }
     if facts.stages and not rows:
         told["stages"] = facts.stages
-    told |= _flat(judgement.summary.get("counts"))
+    told |= figures.flat(judgement.summary.get("counts"))
     text = f"## What ran\n\n{_fact_table(told)}"
     if rows:
         text += f"\n\n{_row_table(rows)}"
-    evidence = _flat(judgement.authenticity)
+    evidence = figures.flat(judgement.authenticity)
     if evidence:
         text += f"\n\nEvidence that it ran:\n\n{_fact_table(evidence)}"
     return text
@@ -312,7 +312,7 @@ def _fitness(judgement: Judgement) -> str:
     ]
     parts = ["## Fitness of the probe", "\n".join(lines)]
     if fitness.figures:
-        parts.append(_fact_table(_flat(fitness.figures)))
+        parts.append(_fact_table(figures.flat(fitness.figures)))
     return "\n\n".join(parts)
 
 
@@ -332,19 +332,3 @@ def _fact_table(facts: Mapping[str, object]) -> str:
     return table(
         ["what", "value"], [[figures.words(k), figures.cell(k, v)] for k, v in facts.items()]
     )
-
-
-def _flat(value: object, prefix: str = "") -> dict[str, Any]:
-    """Maps within maps as dotted keys; a list of maps by its numbers."""
-    if not isinstance(value, Mapping):
-        return {}
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        if isinstance(item, Mapping) and not {"missing", "estimate_s"} & item.keys():
-            flat |= _flat(item, f"{name}.")
-        elif isinstance(item, list | tuple) and any(isinstance(one, Mapping) for one in item):
-            flat |= _flat({str(number): one for number, one in enumerate(item)}, f"{name}.")
-        else:
-            flat[name] = item
-    return flat

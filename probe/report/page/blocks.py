@@ -60,7 +60,9 @@ def table(
 
 def facts(caption: str, told: Mapping[str, Any], *, folded: bool = False) -> Block:
     """Names with their values, maps within maps as dotted names."""
-    rows = [[figures.words(key), figures.cell(key, value)] for key, value in flat(told).items()]
+    rows = [
+        [figures.words(key), figures.cell(key, value)] for key, value in figures.flat(told).items()
+    ]
     return table(caption, ["what", "value"], rows, folded=folded)
 
 
@@ -74,17 +76,3 @@ def figure(draw: str, title: str, note: str, data: Mapping[str, Any], behind: Bl
         "data": dict(data),
         "behind": {**behind, "folded": True},
     }
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Maps within maps as dotted keys; a list of maps by its numbers."""
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        if isinstance(item, dict) and not {"missing", "estimate_s"} & item.keys():
-            out |= flat(item, f"{name}.")
-        elif isinstance(item, list | tuple) and any(isinstance(one, dict) for one in item):
-            out |= flat({str(number): one for number, one in enumerate(item)}, f"{name}.")
-        else:
-            out[name] = item
-    return out
