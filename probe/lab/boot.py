@@ -10,6 +10,7 @@ healthy before WebSockets work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -71,7 +72,17 @@ async def sleep_until(at_ns: int) -> None:
         await asyncio.sleep(left_ns / 1e9)
 
 
-async def raise_flags(plan: BootPlan, up_ns: int, state: State) -> None:
+async def boot_until(stop: asyncio.Event, plan: BootPlan, state: State) -> None:
+    """Boot and stay until the stop; from then on no flag is raised, and the lab is stopping."""
+    boot = asyncio.create_task(_raise_flags(plan, state.up_ns, state))
+    await stop.wait()
+    boot.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await boot
+    state.enter_stopping()
+
+
+async def _raise_flags(plan: BootPlan, up_ns: int, state: State) -> None:
     """Raise ready and healthy at their times; ready first when they are due together.
 
     Where several processes serve, the lab is ready when the last of them is.

@@ -13,14 +13,13 @@ with TLS.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import resource
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from probe.lab.boot import raise_flags, sleep_until
+from probe.lab.boot import boot_until, sleep_until
 from probe.lab.ends import reset_socket
 from probe.lab.fleet import LostError, merged
 from probe.lab.handshake import ENDPOINTS
@@ -117,12 +116,7 @@ async def _serve(
         state.ledger.phase("listening")  # from here on the kernel accepts
         hall = _Hall(state, fleet, manager, sock)
         say_listening(sock, announce)
-        boot = asyncio.create_task(raise_flags(plan, state.up_ns, state))
-        await stop.wait()
-        boot.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await boot
-        state.enter_stopping()
+        await boot_until(stop, plan, state)
         hall.close()
     finally:
         sock.close()

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from probe.lab.boot import raise_flags, sleep_until
+from probe.lab.boot import boot_until, sleep_until
 from probe.lab.service import build_app
 from probe.lab.state import SERVER, SESSIONS_MAX
 from probe.lab.upgrade import CLOSE_WAIT_S, json_answer
@@ -169,12 +169,7 @@ async def live(
         return
     runner = await start_serving(state)
     server = await _listen(state, runner, address, context, announce)
-    boot = asyncio.create_task(raise_flags(plan, state.up_ns, state))
-    await stop.wait()
-    boot.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await boot
-    state.enter_stopping()
+    await boot_until(stop, plan, state)
     server.close()
     await wind_up(state, runner)
     _end(state)
