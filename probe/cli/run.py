@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets as random_source
-import shlex
-import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvloop
 
-from probe.auth import tokens
 from probe.cli.again import only
-from probe.cli.asking import Climbed, judge_of
-from probe.cli.calibration import Quote, beyond, quote
-from probe.cli.caller import called_by, host
+from probe.cli.calibration import beyond, quote
 from probe.cli.checking import LAB_ADDRESS, check_defects, check_ways
 from probe.cli.console import console
 from probe.cli.drawing import understood
 from probe.cli.files import Loaded, load, variables
 from probe.cli.judging import judge_run
-from probe.cli.progress import Log, Progress
+from probe.cli.ordering import order_of, redactor_of
+from probe.cli.playing import played
 from probe.cli.showing import planned, show_plan
 from probe.cli.spread import LOCAL, WORKERS_MAX, cluster_of, spread
 from probe.cli.until import limited
 from probe.engine.lab import SECRET_VARIABLE
 from probe.engine.limits import fit, foretold
-from probe.engine.routes import make_proxy, make_routes
-from probe.engine.run import Ended, Order, execute
-from probe.engine.site import Live
+from probe.engine.routes import make_routes
 from probe.errors import ConfigError, Problem
-from probe.history.folder import LOG, RESOLVED, new_run, point_latest
-from probe.model.auth import secrets
+from probe.history.folder import new_run
 from probe.model.plan import Plan, ceilings, make_plan
-from probe.model.resolved import Resolved, target_facts
-from probe.redact import Redactor
 from probe.report.document import document, json_bytes
 from probe.report.terminal import show
 from probe.report.writer import write_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from probe.check.verdict import Judgement
-    from probe.engine.run import Spread
-    from probe.model.target import Target
+    from probe.engine.run import Ended, Order
 
 SEED_MAX = 2**32
-SECRET_MIN = 6  # what is shorter and stands in a query or header is a word, and no key
 
 
 def command(
@@ -140,21 +124,21 @@ def command(
         _say(screen, [*notes, *foretold(plan, routes, divided)])
         return
     fit(plan, routes, divided)
-    redactor = _redactor(loaded.target, lab_secret, seed)
+    redactor = redactor_of(loaded.target, lab_secret, seed)
     folder = new_run(out, loaded.name, datetime.now(UTC))
-    order = _order(loaded, plan, folder, redactor, lab_secret, defect or [], divided, known)
+    order = order_of(loaded, plan, folder, redactor, lab_secret, defect or [], divided, known)
     if not quiet:
         _say_what(screen, loaded, plan, notes, verbose=verbose)
-    ended, judgement = _played(order, screen, quiet=quiet)
+    ended, judgement = _run_and_judge(order, screen, quiet=quiet)
     if json:
         sys.stdout.buffer.write(json_bytes(document(judgement)))
     _tell(judgement, ended, None if quiet else screen, folder)
     raise typer.Exit(judgement.exit_code)
 
 
-def _played(order: Order, screen: Console, *, quiet: bool) -> tuple[Ended, Judgement]:
+def _run_and_judge(order: Order, screen: Console, *, quiet: bool) -> tuple[Ended, Judgement]:
     try:
-        ended = _execute(order, screen, quiet=quiet)
+        ended = played(order, screen, quiet=quiet)
     except Exception:
         with contextlib.suppress(Exception):
             _judge(order.folder)  # so that whoever reads verdict.json finds one
@@ -191,28 +175,6 @@ def _load(
     return _with_restarts(loaded, restarts)
 
 
-def _redactor(target: Target, lab_secret: str, seed: int) -> Redactor:
-    """What nobody is to read, as far as it is known before the first token."""
-    hidden = (*secrets(target.auth, seed=seed), *_network_secrets(target, variables()))
-    return Redactor(lab_secret, *hidden)
-
-
-def _network_secrets(target: Target, values: Mapping[str, str]) -> list[str]:
-    """The proxy's password, and in headers and queries whatever came from a variable."""
-    found: list[str] = []
-    proxy = make_proxy(target.network)
-    if proxy is not None and proxy.authorization is not None:
-        url = target.network.proxy.get_secret_value() if target.network.proxy else ""
-        password = urlsplit(url).password or ""
-        found += [url, password, unquote(password), proxy.authorization.partition(" ")[2]]
-    headers = list(target.network.headers.values())
-    queries = [query for url in target.urls() if (query := urlsplit(url).query)]
-    for value in values.values():
-        found += [value] if any(value in each for each in (*headers, *queries)) else []
-        found += [part for query in queries for _, part in parse_qsl(query) if part in value]
-    return [secret for secret in found if len(secret) >= SECRET_MIN]
-
-
 def _say_what(
     screen: Console, loaded: Loaded, plan: Plan, notes: list[str], *, verbose: bool
 ) -> None:
@@ -238,108 +200,6 @@ def _with_restarts(loaded: Loaded, restarts: int | None) -> Loaded:
     if not any(stage.anchor == "restart" for stage in loaded.scenario.stages.values()):
         raise ConfigError(Problem("--restarts", "", f"{loaded.name!r} restarts nothing"))
     return replace(loaded, scenario=loaded.scenario.with_trials(restarts))
-
-
-def _order(
-    loaded: Loaded,
-    plan: Plan,
-    folder: Path,
-    redactor: Redactor,
-    lab_secret: str,
-    defects: list[str],
-    divided: Spread | None,
-    known: Quote,
-) -> Order:
-    target = loaded.target
-    resolved = Resolved(
-        loaded.name, loaded.scenario, loaded.dialect, target_facts(loaded.target_name, target)
-    )
-    (folder / RESOLVED).write_text(resolved.to_toml(), encoding="utf-8")
-    point_latest(folder)
-    words = [called_by(), "run", *sys.argv[2:]]
-    if "--seed" not in words:
-        words += ["--seed", str(plan.seed)]
-    meta: dict[str, Any] = {
-        "run_id": folder.name,
-        "seed": plan.seed,
-        "plan": plan.digest,
-        "again": redactor.text(shlex.join(words)),
-        "defects": list(defects),
-        "started_at": datetime.now(UTC).isoformat(),
-        "stages": [
-            {
-                "name": stage.name,
-                "activity": stage.stage.activity,
-                "anchor": stage.stage.anchor,
-                "trials": stage.trials,
-                "planned": len(stage.clients),
-            }
-            for stage in plan.stages
-        ],
-        "endpoints": list(target.endpoints),
-        "services": list(target.services),
-        "types": list(loaded.dialect.types),
-        "workers": divided.count if divided else 0,
-        "host": host(),
-        "calibration": known.facts,
-    }
-    return Order(
-        run_id=folder.name,
-        folder=folder,
-        target=target,
-        dialect=loaded.dialect,
-        plan=plan,
-        redactor=redactor,
-        meta=meta,
-        origin=str(loaded.target_path),
-        files=loaded.target_path.parent,
-        lab_secret=lab_secret,
-        defects=tuple(defects),
-        keep=loaded.scenario.keep_messages,
-        spread=divided,
-    )
-
-
-def _execute(order: Order, screen: Console, *, quiet: bool) -> Ended:
-    """Run on uvloop; the first Ctrl-C ends the run in order, the second at once."""
-    live, climbed = Live(), Climbed()
-    log = Log(order.folder / LOG, order.redactor)
-    log.write("started", run_id=order.run_id, seed=order.plan.seed, again=order.meta["again"])
-    tokens.load(order.target.auth)
-
-    async def whole() -> Ended:
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        running = asyncio.ensure_future(execute(order, live, stop, judge_of(order.folder, climbed)))
-
-        def interrupt() -> None:
-            if stop.is_set():
-                running.cancel()
-            stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt)
-        progress = Progress(screen, live, log, quiet=quiet, climbed=climbed)
-        showing = asyncio.ensure_future(progress.show())
-        try:
-            return await running
-        finally:
-            showing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await showing
-
-    try:
-        ended = uvloop.run(whole())
-        if ended.how == "interrupted":
-            # What is left takes a moment, and is what the run was interrupted for.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        log.write("ended", how=ended.how, error=ended.error)
-    except BaseException as error:
-        log.write("crashed", error=f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        log.close()
-    return ended
 
 
 def _judge(folder: Path) -> Judgement:
