@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from probe.model.target import Target
 
 CLIMBERS: Final = "clients"  # the population of a capacity stage
-TRIES: Final = 3
-"""Connections per endpoint in a preflight, and per presentation and endpoint in a matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def groups_of(scenario: Scenario, dialect: Dialect) -> tuple[Group, ...]:
     groups: list[Group] = []
     for name, stage in scenario.stages.items():
         if stage.activity == "preflight":
-            groups.append(Group(name, "visit", once(stage.present, TRIES)))
+            groups.append(Group(name, "visit", once(stage.present)))
         elif stage.activity == "matrix":
             groups += [Group(name, *each) for each in populations(name, stage, dialect)]
         elif stage.race is not None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from probe.model.script import Play, Session
 
 APART_NS: Final = 20_000_000
+TRIES: Final = 3
+"""Connections per endpoint in a preflight, and per presentation and endpoint in a matrix."""
 CONTROL: Final = "control"
 CONTROL_AFTER: Final = "control_after"
 CONTROL_AFTER_NS: Final = 1_500_000_000
@@ -34,7 +36,8 @@ def populations(name: str, stage: Stage, dialect: Dialect) -> Iterator[tuple[str
     """Each row's population by its name; ConfigError for a case that the table does not have."""
     match stage.table:
         case "presentations":
-            yield from ((each, once(each)) for each in _presents(name, stage, dialect))
+            for place, each in enumerate(_presents(name, stage, dialect)):
+                yield each, once(each, after_ns=place * TRIES * APART_NS)
         case "negotiation":
             for place, case in enumerate(_chosen(name, "cases", stage.cases, HANDSHAKES)):
                 script = [{"do": "handshake", "case": case}]
@@ -128,12 +131,11 @@ def _chosen(
     return chosen or tuple(table)
 
 
-def once(present: str, tries: int = 3) -> Population:
+def once(present: str, tries: int = TRIES, after_ns: int = 0) -> Population:
     """Clients that connect and close."""
     script = [{"do": "connect"}, {"do": "close"}]
-    return Population.model_validate(
-        {"shape": {"clients": tries}, "script": script, "present": present}
-    )
+    shape = {"clients": tries, "after": f"{after_ns}ns"}
+    return Population.model_validate({"shape": shape, "script": script, "present": present})
 
 
 def _one(script: list[dict[str, str]], present: str, place: int) -> Population:
