@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import clean_runs
 
-STEAL = "the host took 2.3 % of this machine (steal); run on one that nobody shares"
+STEAL = "the host took 2.3 % of the machine of the probe (steal); run on one that nobody shares"
 
 
 def row(number, *raised, steal=()):

@@ -296,3 +296,14 @@ def test_what_is_over_its_limit_is_told_at_once_and_what_recovers_is_not():
     }
     told.begin(0)  # the start is over
     assert not {"lag", "stall"} & {*live.unfit}
+
+
+def test_what_one_host_of_a_cluster_lost_is_not_lost_in_the_mean():
+    story = story_of().fit(n=60)
+    for process, permille in ((2, 0), (3, 0), (4, 30)):
+        for second in range(6):
+            story.row(1000 * second, Kind.STEAL, op=process, a=permille)
+    (taint,) = fit_of(story).taints
+    assert "3 %" in taint
+    assert "worker 3" in taint
+    assert fit_of(story).figures["steal_percent_of_machine"] == 3

@@ -146,14 +146,15 @@ def _processor(notes: Notes, rows: Rows) -> None:
 
 
 def _steal(notes: Notes, rows: Rows) -> None:
-    steal = _of(rows, Kind.STEAL)["a"]
-    if not len(steal):
+    """By process, since workers may be on different hosts."""
+    means = [(float(mine["a"].mean()), name) for name, mine in _each(_of(rows, Kind.STEAL))]
+    if not means:
         return
-    mean = float(steal.mean())
+    mean, name = max(means)
     notes.figures["steal_percent_of_machine"] = round(mean / 10, 3)
     if mean > STEAL_TAINT:
         notes.taints.append(
-            f"the host took {percent(mean / 1000)} of this machine (steal); "
+            f"the host took {percent(mean / 1000)} of the machine of {name} (steal); "
             "run on one that nobody shares"
         )
 

@@ -146,7 +146,7 @@ class Watch:
         total = self._stat[1] - before[1]
         if total > 0:
             permille = (self._stat[0] - before[0]) * 1000 // total
-            self._journal.note(Kind.STEAL, a=permille)
+            self._journal.note(Kind.STEAL, self._process, a=permille)
             self._told.steal(permille)
         self._limits()
         self._memory()

@@ -41,6 +41,7 @@ ARM_WITHIN_NS: Final = 60_000_000_000
 _ARM_EACH_NS: Final = 1_000_000
 _FINISH_MORE_NS: Final = 10_000_000_000  # a crowd stops, then cancels, and each takes seconds
 _END_WITHIN_NS: Final = 40_000_000_000  # a journal has 30 s to close
+_LEFT_MAX: Final = 3  # of a cluster that is gone as a whole, some tell enough
 _TICK_S: Final = 0.05
 _TICK_NS: Final = 50_000_000
 
@@ -281,9 +282,13 @@ class Workers:
             each.reach.close(at_once=at_once) for each, at_once in zip(self._all, late, strict=True)
         ]
         missing = await asyncio.gather(*closing, return_exceptions=True)
-        for each, why in zip(self._all, missing, strict=True):
-            if why:
-                self.lost = self.lost or f"{each.name}{each.reach.where}: {why}"
+        left = [
+            f"{each.name}{each.reach.where}: {why}"
+            for each, why in zip(self._all, missing, strict=True)
+            if why
+        ]
+        # Who was lost is told, and beside it where the rest of what it recorded lies.
+        self.lost = "; ".join(filter(None, [self.lost, *left[:_LEFT_MAX]]))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

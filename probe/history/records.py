@@ -13,7 +13,7 @@ no session carry `NOBODY`. The table below is the only place that says what a fi
 | HEALTH | service index | 1 healthy, 2 degraded | HTTP status (0: no answer) | sent at (ns) |
 | LAG | process | | | heartbeat lag (ns) |
 | CPU | process | | permille of one core | resident bytes |
-| STEAL | | | permille of the machine | |
+| STEAL | process | | permille of its machine | |
 | GC | generation | process | | pause (ns) |
 | GAP | | | rows lost | first lost stamp (ns) |
 | TOLD | service index | as HEALTH | HTTP status | text: JSON, what the service said of its parts |
