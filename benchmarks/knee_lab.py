@@ -1,13 +1,13 @@
 """Services of a known capacity over real sockets: does the probe's knee hold the truth?
 
-    python -m benchmarks.knee_lab [--repeats 5] [--cells 4x20-150,...] [--jobs N]
-                                  [--write docs/capacity.md]
+    python -m benchmarks.knee_lab [--of connects,messages] [--repeats 5] [--cells 4x20-150,...]
+                                  [--jobs N] [--write docs/capacity.md]
 
-A cell is a lab that answers a connect with so many servers of exponential service times, and a
-limit on the p99 of a connect: `4x20-150` is 4 servers of 20 ms and 150 ms. The truth is where
-M/M/c crosses the limit. Each repeat is one `probe run capacity` with a seed of its own, and one
-line in `results/knee_lab.jsonl`, so that what was cut off goes on. With --write the table
-replaces what stands between the marks of that page.
+A cell is a lab that answers a connect, or a message, with so many servers of exponential service
+times, and a limit on the p99: `4x20-150` is 4 servers of 20 ms and 150 ms. The truth is where
+M/M/c crosses the limit. Each repeat is one `probe run capacity` (or `capacity_messages`) with a
+seed of its own, and one line in `results/knee_lab.jsonl`, so that what was cut off goes on. With
+--write the table replaces what stands between the marks of that page.
 
 The rule: a run that told no knee, or was not fit, is counted as what it is and never left out.
 """
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -33,16 +34,18 @@ if TYPE_CHECKING:
 DEADLINE_S = 1200
 STORE = ROOT / "results" / "knee_lab.jsonl"
 CELLS: Final = ("4x20-150", "1x5-60", "2x10-100", "8x50-300")
+SCENARIOS: Final = {"connects": "capacity", "messages": "capacity_messages"}
 SETS: Final = ("begin=40/s", "closeness=1.2", "repeats=2", "lasts=8s")
 Row = dict[str, Any]
 
 
-def measured(cell: Cell, repeat: int) -> Row:
+def measured(of: str, cell: Cell, repeat: int) -> Row:
     """One run: the knee that it told, its verdict, and whether the machine was fit."""
     servers, limit_ms = cell.station.servers, cell.limit_ns // 1_000_000
     service_ms = cell.station.service_ns // 1_000_000
     sets = [
         f"target.lab.capacity={servers}/{service_ms}ms",
+        f"target.lab.capacity_of=['{of}']",
         f"stages.climb.capacity.until=p99<{limit_ms}ms",
         *(f"stages.climb.capacity.{each}" for each in SETS),
     ]
@@ -50,13 +53,13 @@ def measured(cell: Cell, repeat: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="probe-") as folder:
         done = subprocess.run(
             [
-                sys.executable, "-m", "probe", "run", "capacity", *words,
+                sys.executable, "-m", "probe", "run", SCENARIOS[of], *words,
                 "--seed", str(repeat), "--out", folder,
             ],
             cwd=ROOT, check=False, timeout=DEADLINE_S, capture_output=True, text=True,
         )  # fmt: skip
         told = Path(folder, "latest", "verdict.json")
-        row = {"cell": cell.name, "repeat": repeat, "exit": done.returncode}
+        row = {"of": of, "cell": cell.name, "repeat": repeat, "exit": done.returncode}
         if not told.exists():
             return row | {"error": (done.stdout + done.stderr)[-500:]}
         verdict = json.loads(told.read_text())
@@ -74,14 +77,14 @@ def measured(cell: Cell, repeat: int) -> Row:
 def table(rows: Sequence[Row], cells: Iterable[str]) -> str:
     """Markdown: a row a cell."""
     head = (
-        "servers x service - limit", "truth", "both ends told", "holds the truth",
+        "of", "servers x service - limit", "truth", "both ends told", "holds the truth",
         "from", "to", "high / low (median)", "lasted (median)", "unfit",
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name in cells:
-        mine = [row for row in rows if row["cell"] == name]
+    for of, name in product(SCENARIOS, cells):
+        mine = [row for row in rows if (row["of"], row["cell"]) == (of, name)]
         if mine:
-            lines.append("| " + " | ".join(_cells(Cell.parse(name), mine)) + " |")
+            lines.append("| " + " | ".join((of, *_cells(Cell.parse(name), mine))) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -105,6 +108,7 @@ def _cells(cell: Cell, rows: Sequence[Row]) -> Iterable[str]:
 def main() -> None:
     """Measure what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--of", default=",".join(SCENARIOS), help="what is offered, by commas")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cells", default=",".join(CELLS), help="names, by commas")
     parser.add_argument("--jobs", type=int, default=1, help="so many runs at a time")
@@ -113,19 +117,24 @@ def main() -> None:
     cells = [Cell.parse(name) for name in asked.cells.split(",")]
     STORE.touch()
     rows = [json.loads(line) for line in STORE.read_text().splitlines()]
-    done = {(row["cell"], row["repeat"]) for row in rows}
+    done = {(row["of"], row["cell"], row["repeat"]) for row in rows}
     wanted = [
-        (cell, repeat)
-        for repeat in range(1, asked.repeats + 1)
-        for cell in cells
-        if (cell.name, repeat) not in done
+        (of, cell, repeat)
+        for repeat, of, cell in product(range(1, asked.repeats + 1), asked.of.split(","), cells)
+        if (of, cell.name, repeat) not in done
     ]
     with ThreadPoolExecutor(asked.jobs) as pool:
         for row in pool.map(lambda each: measured(*each), wanted):
             rows.append(row)
             with STORE.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
-            print(row["cell"], row["repeat"], row.get("message") or row.get("error"), flush=True)
+            print(
+                row["of"],
+                row["cell"],
+                row["repeat"],
+                row.get("message") or row.get("error"),
+                flush=True,
+            )
     publish(table(rows, [cell.name for cell in cells]), asked.write)
 
 
