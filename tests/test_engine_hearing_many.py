@@ -124,6 +124,10 @@ waits = st.sampled_from([(0, None), (MESSAGE, None), (ECHO, b"the same again"), 
 @example([b'{"type":"b"}', b"ey", b"J"], "json", 0, TEXT, (0, None))
 @example([f"{NONCE}-7-1 {NONCE}-".encode(), b"3-2"], "json", 0, TEXT, (0, None))
 @example([f"{NONCE}-7-0".encode(), f"{NONCE}-3-0".encode()], "opaque", 0, TEXT, (0, None))
+@example([b'{"type":"b"}', b'{"t":"%b"}' % TOKEN.encode()], "json", 0, TEXT, (0, None))
+@example([b'{"type":"b"}', b'{"t":"%b-3-2"}' % NONCE.encode()], "json", 0, TEXT, (0, None))
+@example([b'{"type":"new"}\n{"type":"b"}', b"{}"], "several", 0, TEXT, (0, None))
+@example([b"{}", b'{"type":"new"}', b'{"type":"b"}', b"7", b"{}"], "json", 0, TEXT, (0, None))
 def test_many_at_once_are_heard_as_one_by_one_and_closely(messages, framing, keep, opcode, awaits):
     together, rows, waiter = client_of(framing, keep, awaits)
     together.messages(5, opcode, messages)

@@ -6,7 +6,7 @@ import itertools
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
@@ -207,6 +207,35 @@ def test_any_stream_in_any_chunks_gives_the_events_of_the_reference(chunks, limi
         # The last frame is refused for its header, where the reference waits for its end.
         expected = by_reference(stream + bytes(1 << 17), limit, deflate() if packed else None)
     assert ours == expected
+
+
+frames = st.one_of(
+    st.builds(
+        server_frame,
+        st.sampled_from([0x81, 0x81, 0x81, 0x82, 0x01, 0x80, 0xC1]),
+        st.one_of(
+            payloads,
+            st.integers(120, 130).map(lambda size: b"s" * size),
+            st.sampled_from([b"\xff", b"x" * 124 + b"\xc3", "ü".encode() * 62]),
+        ),
+        st.sampled_from([0, 0, 2, 8]),
+        st.sampled_from([False, False, False, True]),
+    ),
+    st.builds(server_frame, st.just(0x88), closes),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(frames, max_size=5), limits, st.booleans())
+@example([b"\x01\x01a", b"\x81\x01b", b"\x80\x00"], 300, False)
+@example([b"\x81\x01a\x01\x01b", b"\x80\x01c"], 300, False)
+@example([server_frame(0x88, (1000).to_bytes(2)), b"\x81\x01b"], 300, False)
+@example([server_frame(0x81, b"x" * 126), server_frame(0x81, b"x" * 5, 2)], 125, False)
+@example([server_frame(0x81, b"x" * 127, 8), b"\x81\xfe" + b"x" * 254], 300, False)
+def test_a_frame_alone_in_its_read_gives_the_events_of_the_reference(reads, limit, packed):
+    test_any_stream_in_any_chunks_gives_the_events_of_the_reference.hypothesis.inner_test(
+        reads, limit, packed
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), texts), max_size=9), st.data())

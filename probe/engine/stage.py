@@ -2,6 +2,9 @@
 
 Every wait has a bound: a trial ends when it has settled, when its last client is done, at
 the stage's budget, or when somebody stops the run. What ended it is written down.
+
+Races are imported by the stage that has one: their statistics (scipy) take 18 MB, which a
+process that holds connections has no use for.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from probe.engine.climbing import Comers, climbed
 from probe.engine.http import HEALTHY
 from probe.engine.pace import Crowd
 from probe.engine.play import part_of
-from probe.engine.race import RaceRun
 from probe.engine.standing import INTERRUPTED, Standing
 from probe.engine.workers import Crew
 from probe.errors import RestartError, WorkerError
@@ -148,6 +150,8 @@ class StageRun:
 
     async def _raced(self, deadline: int) -> str:
         """A race: its releases; why it ended early, or ""."""
+        from probe.engine.race import RaceRun  # noqa: PLC0415 -- see the module
+
         self._watch.rest()
         race = RaceRun(
             self._site, self._stage, self._parts, self._index, self._plan.seed, self._stop

@@ -130,6 +130,9 @@ class Journal:
         self, count: int, t: int, session: int, op: int, kind: int, flag: int, a: int, b: int
     ) -> None:
         """Write the same row so many times."""
+        if count == 1:
+            self.row(t, session, op, kind, flag, a, b)
+            return
         row = ROW.pack(t, session, op, kind, flag, a, b)
         while count:
             at = self._at

@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_at_once",
         "_closing",
         "_deflate",
         "_frames",
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._frames: FrameReader | None = None
         self._deflate: Extension | None = None
         self._head = b""
+        self._at_once = False
         self._quiet = True
         self._closing: Closing | None = None
 
@@ -237,10 +239,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Stamp, then read."""
         stamp = now_ns()
-        if self.opening is not None:
+        frames = self._frames
+        if frames is not None:
+            self._read(stamp, data, frames)
+        elif self.opening is not None:
             self.opening.read(stamp, data)
-        elif self._frames is not None:
-            self._read(stamp, data)
 
     def eof_received(self) -> None:
         """The peer has ended its side; the transport closes itself."""
@@ -262,18 +265,19 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.OPEN
         self._head = head
         self._deflate = deflate
-        self._frames = FrameReader(limit, deflate)
+        self._frames = frames = FrameReader(limit, deflate)
+        # A listener may take all that one read brought at once, by a method `messages`.
+        self._at_once = hasattr(self.listener, "messages")
         if rest:
-            self._read(stamp, rest)
+            self._read(stamp, rest, frames)
 
-    def _read(self, stamp: int, data: bytes) -> None:
+    def _read(self, stamp: int, data: bytes, frames: FrameReader) -> None:
         if self._quiet:
             self._quiet = False
             self.journal.row(stamp, self.session, self.op, Kind.FIRST, 0, len(data))
-        assert self._frames is not None
-        # A listener may take all that one read brought at once, by a method `messages`.
-        take = getattr(self.listener, "messages", None) or self._one_by_one
-        self._frames.feed(stamp, data, take, self)
+        # mypy knows of no listener that has it.
+        take = self.listener.messages if self._at_once else self._one_by_one  # type: ignore[attr-defined]
+        frames.feed(stamp, data, take, self)
 
     def _one_by_one(self, t_ns: int, opcode: int, payloads: list[bytes]) -> None:
         for payload in payloads:

@@ -38,7 +38,6 @@ _IN_TWO_BYTES: Final = 126
 _KNOWN: Final = frozenset((0, TEXT, BINARY, CLOSE, PING, PONG))
 _FIN_TEXT: Final = 0x80 | TEXT
 _FIN_CLOSE: Final = 0x80 | CLOSE
-_LAST: Final = bytes((_FIN_CLOSE,))
 _PLAIN: Final = frozenset((_FIN_TEXT, 0x80 | BINARY))
 
 # The mask guards intermediaries against chosen bytes (section 10.3); a probe sends its own.
@@ -81,7 +80,7 @@ class FrameReader:
                 return
             data = b"".join(self._held)
             self._held = None
-        elif data.startswith(_LAST) and self._is_last(t_ns, data, events):
+        elif self._is_alone(t_ns, data, take, events):
             return
         at, last = 0, len(data) - 2
         while at <= last and not self.stopped:
@@ -93,6 +92,24 @@ class FrameReader:
             at = self._other(t_ns, data, at, take, events)
         if not self.stopped and at < last + 2:
             self._hold(data[at:], 2)
+
+    def _is_alone(self, t_ns: int, data: bytes, take: Take, events: Events) -> bool:
+        """Take a chunk that is one whole plain text, as nearly all are, or a right Close."""
+        start, size = 2, len(data) - 2
+        if size <= SHORT_MAX:
+            alone = size > 0 and data[1] == size
+        else:
+            start, size = 4, size - 2
+            alone = data[1] == _IN_TWO_BYTES and int.from_bytes(data[2:4]) == size
+        if not alone or self._reference is not None or self.stopped:
+            return False
+        if data[0] != _FIN_TEXT:
+            return data[0] == _FIN_CLOSE and self._is_last(t_ns, data, events)
+        payload = data[start:]
+        if size > self._limit or not payload.isascii():
+            return False
+        take(t_ns, TEXT, [payload])
+        return True
 
     def _other(self, t_ns: int, data: bytes, at: int, take: Take, events: Events) -> int:
         """The frame at `at`, for the reference or held until it is whole; where it ends."""
