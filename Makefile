@@ -10,7 +10,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long test-cluster check format bench bench-peers clean dist
+.PHONY: help probe smoke lab node_modules selftest certificate test coverage test-long test-cluster test-docs reference docs pictures check format bench bench-peers clean dist
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,7 +41,9 @@ probe: $(VENV)/.run ## run a scenario: SCENARIO=name [TARGET=name] [ARGS="…"]
 
 smoke: $(VENV)/.run ## the pre-deploy smoke test: TARGET=name is needed
 	@test -n "$(TARGET)" || { echo 'name what is to be tested: make smoke TARGET=staging' >&2; exit 2; }
-	@$(RUN) run smoke --target $(TARGET) $(ARGS)
+	@$(RUN) run smoke --target $(TARGET) $(ARGS); code=$$?; test $$code = 0 || \
+	  echo "the probe's exit code is $$code; make has 2 for all of them, so CI calls probe itself" >&2; \
+	  exit $$code
 
 lab: $(VENV)/.run ## start the lab by itself on 127.0.0.1:8765
 	@$(RUN) lab $(ARGS)
@@ -74,13 +76,13 @@ $(VENV)/.browser: | $(VENV)/.run
 
 test: $(VENV)/.dev $(VENV)/.browser $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests
 	@# Two at a time, which a probe run hardly notices; then those that do, one by one.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster" $(ARGS)
-	@$(BIN)/python -m pytest -m "alone and not long and not cluster" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster and not docs" $(ARGS)
+	@$(BIN)/python -m pytest -m "alone and not long and not cluster and not docs" $(ARGS)
 
 coverage: $(VENV)/.dev $(VENV)/.browser $(if $(shell command -v npm),$(NODE)/.stamp) ## the same, with coverage (slower by half)
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster" $(ARGS)
-	@$(BIN)/python -m coverage run -m pytest -m "alone and not long and not cluster" $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster and not docs" $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -m "alone and not long and not cluster and not docs" $(ARGS)
 	@# A probe that a test has killed leaves a torn data file, which is passed over.
 	@$(BIN)/python -W ignore -m coverage combine --quiet
 	@$(BIN)/python -W ignore -m coverage report
@@ -91,6 +93,20 @@ test-long: $(VENV)/.dev ## repeats and endurance
 test-cluster: $(VENV)/.dev ## workers on three nodes of Ray, here (installs it; minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster]'
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
+
+test-docs: $(VENV)/.dev $(if $(shell command -v npm),$(NODE)/.stamp) ## every command that the docs show (half an hour)
+	@$(BIN)/python -m pytest -m docs $(ARGS)
+
+reference: $(VENV)/.run ## docs/reference/ anew from the code
+	@$(BIN)/python -m docs.making.reference
+
+docs: reference ## the docs as a site in build/site (installs mkdocs); a broken link fails
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@$(BIN)/python -m mkdocs build --quiet --strict --clean -f docs/making/mkdocs.yml
+	@echo "build/site/index.html"
+
+pictures: $(VENV)/.run ## docs/pictures/ anew from runs of the lab (needs chromium; minutes)
+	@$(BIN)/python -m docs.making.pictures
 
 check: $(VENV)/.dev ## the gate: format, lint, types, import layers, dead code
 	@$(BIN)/ruff format --check --quiet .

@@ -569,10 +569,15 @@ def test_a_witness_shows_the_run_alone_and_where_its_numbers_break_off():
         ("probe", "start of run 1 (40 bytes)"),
         ("server", "started, sequence 1, of run 1"),
         ("server", '{"sequence":1}'),
-        ("server", "thinking, sequence 2 to 3, of run 1"),
+        ("server", "thinking, sequence 2, of run 1"),
         ("server", '{"sequence":2}'),
-        ("server", "thinking, sequence 5 to 6, of run 1"),
+        ("server", "thinking, sequence 3, of run 1"),
+        ("server", '{"sequence":3}'),
+        ("note", "sequence 4 (thinking) never came"),
+        ("server", "thinking, sequence 5, of run 1"),
         ("server", '{"sequence":5}'),
+        ("server", "thinking, sequence 6, of run 1"),
+        ("server", '{"sequence":6}'),
         ("server", "tool, sequence 7, of run 1"),
         ("server", '{"sequence":7}'),
         ("server", "completed, sequence 8, of run 1"),
@@ -583,6 +588,11 @@ def test_a_witness_shows_the_run_alone_and_where_its_numbers_break_off():
         ("server", "close 1000 (normal)"),
         ("note", "ended: normal in phase ready"),
         ("note", "7 other messages of this session left out"),
+    ]
+    assert [step.what for step in case.steps if step.point] == [
+        "thinking, sequence 3, of run 1",
+        "sequence 4 (thinking) never came",
+        "thinking, sequence 5, of run 1",
     ]
 
 

@@ -279,6 +279,24 @@ def test_what_our_own_machine_could_not_do_is_never_the_targets_fault():
     assert "EMFILE" in judgement.reasons[0]
 
 
+def test_a_service_is_shown_where_it_really_was():
+    story = Story(PREFLIGHT, endpoints=("main",)).stage().fit().health(5)
+    story.resolved.target["services"] = {"backend": "http://{lab}/health"}
+    story.resolved.target["endpoints"] = {"main": "ws://{lab}/main"}
+    story.client(10, "good")
+
+    def told():
+        parts = judge(story.history(), story.resolved).summary["health"]["pre"]
+        return [row["url"] for row in (*parts["services"], *parts["endpoints"])]
+
+    assert told() == ["http://{lab}/health", "ws://{lab}/main"]  # nobody is known to have answered
+    story.peer(name="main", url="ws://127.0.0.1:4711/main")
+    assert told() == ["http://127.0.0.1:4711/health", "ws://127.0.0.1:4711/main"]
+    story.peer(name="backend", url="http://127.0.0.1:4712/health")
+    story.rows[-1] = (*story.rows[-1][:4], 1, *story.rows[-1][5:])
+    assert told()[0] == "http://127.0.0.1:4712/health"
+
+
 def test_health_without_a_service_is_not_measured():
     story = Story(PREFLIGHT, services=()).stage().fit()
     for k in range(3):

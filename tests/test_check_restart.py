@@ -42,7 +42,7 @@ def test_recovery_of_twenty_restarts_passes_and_of_nineteen_is_open():
         check, judgement = judged(story, "recovery")
         assert (check.verdict, check.n) == (verdict, trials)
         assert judgement.summary["recovery"]["boots"]["median_s"] == pytest.approx(0.302, abs=0.001)
-    assert "to decide it would take about 19" in check.message
+    assert "to decide it would take about 19 restarts, there are " in check.message
 
 
 def test_a_restart_that_was_not_watched_long_enough_is_unknown_and_not_bad():

@@ -198,3 +198,13 @@ def test_without_an_anchor_nothing_was_measured():
 def test_a_stage_that_could_not_tell_is_refused(more, words):
     with pytest.raises(ValidationError, match=words):
         Scenario.model_validate({"title": "x", "stages": {"spike": stage(**more)}})
+
+
+def test_a_share_that_no_count_can_prove_is_refused_with_what_to_ask_for():
+    with pytest.raises(ValidationError, match='such as "99%"'):
+        Scenario.model_validate(
+            {"title": "x", "stages": {"spike": stage(RULE | {"goodput": "100%"})}}
+        )
+    assert Scenario.model_validate(
+        {"title": "x", "stages": {"spike": stage(RULE | {"goodput": "99%"})}}
+    )

@@ -99,6 +99,11 @@ token = "${PROBE_TOKEN}"
         build(Target, parse(text, "f"), "f", {})
     named = [problem.message for problem in caught.value.problems]
     assert named == ["the variable PROBE_A is not set", "the variable PROBE_B is not set"]
+    # A table that says as a whole that its key is empty says nothing new.
+    text = f'{TARGET}[auth]\nsource = "mint"\nalgorithm = "HS256"\nkey = "${{PROBE_K}}"\n'
+    with pytest.raises(ConfigError) as caught:
+        build(Target, parse(text, "f"), "f", {})
+    assert [problem.path for problem in caught.value.problems] == ["auth.key"]
     assert "PROBE_TOKEN" in found["auth.token"].message
     assert "PROBE_TOKEN=" in found["auth.token"].hint
     assert found["services.backend.url"].found == "${HOME}"

@@ -1,43 +1,40 @@
-"""The live lines of a climb: the level that was played last, and where the knee lies so far."""
+"""A climb as it is told while it goes on: its level, which repeat, and what is proven so far."""
 
-import pytest
-from rich.console import Console
+from types import SimpleNamespace
+from typing import Any
 
 from probe.check.climb import Climbing
 from probe.cli.asking import Climbed, next_rate
-from probe.cli.progress import Log, Progress
+from probe.cli.progress import Course, now_of
 from probe.engine.site import Live
 from probe.history.columns import History
-from probe.redact import Redactor
+from probe.model.capacity import Capacity
 from tests.test_check_capacity import played, story
 
 
-@pytest.fixture
-def watched(tmp_path):
-    """The words of one line, for a climb that has come so far."""
-
-    log = Log(tmp_path / "log.ndjson", Redactor())
-
-    def words(climbed, stage):
-        live = Live(stage=stage, launched=1_500, alive=7)
-        return Progress(Console(), live, log, quiet=True, climbed=climbed)._words()
-
-    yield words
-    log.close()
+def course(climbed=None, **capacity):
+    stage = SimpleNamespace(name="climb", stage=SimpleNamespace(capacity=Capacity(**capacity)))
+    order: Any = SimpleNamespace(plan=SimpleNamespace(stages=[stage]))
+    return Course(order, climbed or Climbed())
 
 
-def test_a_climb_tells_its_last_level_and_both_ends(watched):
-    climbed = Climbed("climb", "75/s within", "75/s", "112.5/s")
-    told = watched(climbed, "climb 92/s")
-    assert told == (
-        "climb 92/s: last 75/s within, within up to 75/s, beyond from 112.5/s; 1500 clients, 7 now"
-    )
-    assert "none beyond yet" in watched(Climbed("climb", "50/s open"), "climb 50/s")
+def test_a_level_tells_which_repeat_it_is_and_how_long_it_lasts():
+    found = course(Climbed("climb", "75/s within", "75/s", "112.5/s"), lasts="20s", settle="1s")
+    assert found.now() is None
+    for level in (75.0, 112.5, 92.0, 112.5):
+        found.asked("climb", level)
+    now = found.now()
+    assert (now.shown, now.again, now.repeats) == ("112.5/s", 2, 3)
+    assert now.span_ns == 21_000_000_000
+    assert (now.last, now.within, now.beyond) == ("75/s within", "75/s", "112.5/s")
 
 
-@pytest.mark.parametrize("climbed", [Climbed(), Climbed("climb", "75/s within", "75/s")])
-def test_no_climb_or_one_that_is_over_tells_of_runs(watched, climbed):
-    assert "runs" in watched(climbed, "load")
+def test_no_climb_or_one_that_is_over_has_no_level():
+    found = course()
+    found.asked("climb", 50.0)
+    found.asked("climb", None)
+    assert found.now() is None
+    assert now_of(Live(stage="load"), found, stopping=False).level is None
 
 
 def test_what_is_shown_is_what_the_search_was_told(tmp_path, monkeypatch):

@@ -59,15 +59,16 @@ def curve(*rows: dict[str, Any], **more: Any) -> Any:
 
 
 def test_each_level_is_a_line_and_those_that_enclose_the_knee_are_marked():
-    head, axis, *lines = curve_lines(curve())
+    head, axis, *lines, legend = curve_lines(curve())
+    assert legend == ("  # p99, = its 95 % bounds, . p50, | the limit, * where the knee may be")
     assert head == ("climb: the knee (*) is between 168.8/s and 185.6/s; the limit (|) is 200 ms")
     assert axis.split()[:5] == ["rate", "is", "p50", "p99", "served"]
     assert len(lines) == len(ROWS)
     assert [line.split()[1] for line in lines if line.startswith("*")] == [
         "168.8/s", "177/s", "185.6/s",
     ]  # fmt: skip
-    assert all(len(line) <= 80 for line in (head, axis, *lines))
-    assert all(line.isascii() for line in (head, axis, *lines))
+    assert all(len(line) <= 80 for line in (head, axis, *lines, legend))
+    assert all(line.isascii() for line in (head, axis, *lines, legend))
 
 
 def test_a_bar_has_the_limit_between_what_keeps_it_and_what_breaks_it():
@@ -80,7 +81,7 @@ def test_a_bar_has_the_limit_between_what_keeps_it_and_what_breaks_it():
 
 
 def test_where_the_probe_gave_out_there_is_no_figure_and_a_failure_is_none():
-    _, _, *lines = curve_lines(curve())
+    _, _, *lines, _ = curve_lines(curve())
     assert " ".join(lines[-1].split()) == "569/s open - - - the probe gave out here"
     assert "failed" in lines[-2]
     assert "#" not in lines[-2]
@@ -88,7 +89,7 @@ def test_where_the_probe_gave_out_there_is_no_figure_and_a_failure_is_none():
 
 def test_where_there_is_no_room_the_levels_about_the_knee_stay():
     lines = curve_lines(curve(), 4)
-    shown_ = [line.strip("* ").split()[0] for line in lines[2:-1]]
+    shown_ = [line.strip("* ").split()[0] for line in lines[2:-2]]
     assert shown_ == ["50/s", "168.8/s", "177/s", "185.6/s"]
     assert lines[-1] == "  5 more levels are in report.md"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.report import figures
-from probe.report.markdown import escaped, fenced, line
+from probe.report.markup import escaped, fenced, line
 from probe.report.views import rows
 from probe.report.visible import encodable, visible
 

@@ -23,6 +23,18 @@ def test_a_bound_stands_beside_the_count():
     ]
 
 
+def test_a_bound_that_a_check_tells_is_not_told_twice():
+    check = Check("cold.recovery", "cold", True, Outcome.PASS, "bound", 12, "12 of 12 recovered")
+    rows = [{"stage": name, "first_good_session_s": 1.0} for name in ("cold", "warm")]
+    judgement = Judgement(
+        Outcome.PASS, {"complete": True}, (check,), (), Fitness(), {}, {"restarts": rows}
+    )
+    assert [line for line in leading(judgement) if "recovered" in line] == [
+        "cold: 1 of 1 restarts recovered",
+        "warm: 1 of 1 restarts recovered; at least 5 % at 95 % confidence",
+    ]
+
+
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf])
 def test_what_was_not_seen_is_the_slowest(missing):
     restarts = [{"first_good_session_s": 1.0}, {"first_good_session_s": missing}]

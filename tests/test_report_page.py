@@ -3,13 +3,26 @@
 import json
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from probe.check.comparing.comparison import compare
+from probe.check.comparing.taken import take
 from probe.check.judge import judge
-from probe.check.verdict import Check, Finding, Fitness, Judgement, Outcome, Step, Witness
+from probe.check.verdict import (
+    Acceptance,
+    Check,
+    Finding,
+    Fitness,
+    Judgement,
+    Outcome,
+    Step,
+    Witness,
+)
+from probe.report.breakdowns import health_tables
+from probe.report.comparison import comparison_document
 from probe.report.page import timeline
 from probe.report.page.document import block, page
 from probe.report.page.found import kept
@@ -20,6 +33,7 @@ from tests.histories import LOAD, RESTART, Story
 from tests.test_check_judge import busy_story
 from tests.test_check_race import found, judged
 
+Severity = Literal["critical", "major", "minor", "info"]
 NASTY = (
     "</script><script>window.pwned=1</script>",
     '<img src=x onerror="window.pwned=1">',
@@ -114,7 +128,7 @@ def test_a_hostile_run_stays_in_its_block():
     assert "pwned=1" in text
     assert "<script>window.pwned" not in text
     assert "<img" not in outside
-    assert len(re.findall("</script", text)) == 4  # the block and the three that are shipped
+    assert len(re.findall("</script", text)) == 5  # the block and the four that are shipped
 
 
 def test_the_policy_names_every_style_and_script_and_nothing_else():
@@ -122,7 +136,7 @@ def test_the_policy_names_every_style_and_script_and_nothing_else():
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
-    assert len(rules["script-src"].split()) == len(re.findall("<script>", text)) == 3
+    assert len(rules["script-src"].split()) == len(re.findall("<script>", text)) == 4
     assert len(rules["style-src"].split()) == len(re.findall("<style>", text)) == 2
     assert "unsafe" not in policy
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text)
@@ -251,6 +265,10 @@ def test_a_capacity_shows_its_limit_with_both_ends_or_open(high):
     (drawn,) = figures_of(data_of(page(judgement, None)))
     assert (drawn["data"]["low"], drawn["data"]["high"]) == (60.0, high)
     assert [point[:2] for point in drawn["data"]["points"]] == [[60.0, 0.1], [183.0, 0.2]]
+    data = data_of(page(judgement, None))
+    knee = "at 60/s or above" if high is None else "between 60/s and 183/s"
+    assert data["leading"][0] == f"climb: the knee is {knee}; held to: p99 of connect"
+    assert [part["id"] for part in data["sections"]][:2] == ["checks", "capacity"]
 
 
 def test_an_unfit_probe_is_told_over_every_timing_and_reasons_stand_once():
@@ -273,16 +291,142 @@ def test_the_page_never_says_more_than_the_verdict():
     data = data_of(page(judgement, None))
     told = json.dumps(data["sections"])
     assert "No check was executed: nothing was judged." in told
-    assert "Nothing measured: Timeline, Latency, Since the restart" in told
+    assert "Nothing measured: Capacity, After the spike, Race windows, Since the restart" in told
     assert not figures_of(data)
+
+
+def test_a_lost_event_stands_as_a_gap_among_the_first_lines_of_its_case():
+    judgement, files = recorded(stories.one("started:1", "thinking:2", "completed:4"))
+    data = data_of(page(judgement, files))
+    (first,) = data["first"]
+    (case,) = first["cases"]
+    shown = [case["steps"][k] for k in case["near"]]
+    gap = next(k for k, line in enumerate(shown) if "never came" in line["what"])
+    assert shown[gap]["what"] == "sequence 3 (tool) never came"
+    assert [line["point"] for line in shown[gap - 1 : gap + 2]] == [True] * 3
+    assert case["whole"] == f"The whole case, {len(case['steps'])} lines"
+
+
+def test_each_finding_stands_once_and_an_accepted_one_behind_all_others():
+    def made(code: str, severity: Severity, accepted: Acceptance | None = None) -> Finding:
+        return Finding(code, severity, "witness", 1, code, "", check="s.x", accepted=accepted)
+
+    owned = Acceptance("anna", "2026-12-01", "known since spring")
+    over = replace(owned, ended=True)
+    found_ = (made("a", "critical", owned), made("b", "minor"), made("c", "major", over),
+              made("d", "info"), made("e", "minor"))  # fmt: skip
+    judgement = Judgement(Outcome.FAIL, {"run_id": "r"}, (), found_, Fitness(), {})
+    data = data_of(page(judgement, None))
+    assert [each["code"] for each in data["first"]] == ["c", "b"]
+    assert data["first"][0]["accepted"].startswith("no longer accepted")
+    rest = blocks_of(data)["findings"]
+    assert [each["code"] for each in rest] == ["e", "d", "a"]
+    assert rest[-1]["accepted"] == "accepted until 2026-12-01, owner anna: known since spring"
+    assert data["first"][0]["head"] == "evidence: witness; seen once; check s.x"
+
+
+def test_what_decided_stands_before_what_was_vetoed_and_each_says_what_its_check_came_to():
+    def made(check: str, severity: Severity, verdict: Outcome) -> tuple[Finding, Check]:
+        return (Finding(check, severity, "witness", 2, "m", "", check=check),
+                Check(check, "s", True, verdict, "witness", 1, "m"))  # fmt: skip
+
+    pairs = (made("s.gone", "critical", Outcome.INCONCLUSIVE), made("s.odd", "minor", Outcome.FAIL))
+    findings, checks = (tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    judgement = Judgement(Outcome.FAIL, {"run_id": "r"}, checks, findings, Fitness(), {})
+    heads = [each["head"] for each in data_of(page(judgement, None))["first"]]
+    assert heads == [
+        "evidence: witness; seen 2 times; check s.odd: FAIL",
+        "evidence: witness; seen 2 times; check s.gone: INCONCLUSIVE",
+    ]
+
+
+def test_what_came_before_a_restarted_service_let_clients_in_is_counted_apart():
+    judgement, files = recorded(booted())
+    (heat,) = (e for e in figures_of(data_of(page(judgement, files))) if e["draw"] == "heat")
+    drawn = heat["data"]
+    early = sum(drawn["early"])
+    seen = sum(cell[2] for cell in drawn["cells"]) + sum(drawn["failed"])
+    assert early > 0
+    assert early + seen == len(files.history.attempts)
+    assert f"the {early} attempts from before a restarted service let clients in" in heat["note"]
+    assert heat["behind"]["header"][-1] == "before it let clients in"
+    assert sum(int(row[-1]) for row in heat["behind"]["rows"]) == early
+
+
+def test_connects_that_a_race_holds_back_are_no_latency():
+    story = found()
+    judgement = judged(story)[1]
+    parts = blocks_of(data_of(page(judgement, Recorded(story.history(), story.resolved, ""))))
+    (only,) = parts["latency"]
+    assert only["text"] == "Connects of pair are not in here: the probe held them back at a gate."
+
+
+def test_a_narrow_window_is_shown_closer():
+    (drawn,) = figures_of(data_of(page(judged(found())[1], None)))
+    data = drawn["data"]
+    low, high = data["closer"]
+    value, least, most, width = data["told"]
+    assert data["from_s"] <= low < least <= value <= most < high <= data["to_s"]
+    assert high - low < (data["to_s"] - data["from_s"]) / 2
+    assert low < value - (width or 0) / 2
+
+
+def test_reasons_that_the_probe_itself_is_to_blame_for_are_one_line():
+    why = "heartbeat lag p99 19 ms of the probe is over 10 ms"
+    vetoed = tuple(f"s.{k}: p95 was 1 s (the probe was unfit: {why})" for k in "ab")
+    judgement = Judgement(Outcome.INCONCLUSIVE, {"run_id": "r", "complete": True}, (), (),
+                          Fitness(taints=(why,)), {}, {}, ("s.c: 3 of 9", *vetoed))  # fmt: skip
+    data = data_of(page(judgement, None))
+    assert data["why"] == ["s.c: 3 of 9", "vetoed, since the probe was unfit: s.a, s.b"]
+    assert data["veto"] == [why]
+
+
+def test_a_reason_that_is_told_right_below_is_not_told_twice():
+    judgement = judged(found())[1]
+    (first,) = (each for each in judgement.findings if each.code.startswith("race."))
+    data = data_of(page(judgement, None))
+    assert f"{first.check}: {first.code}, told below" in data["why"]
+    assert json.dumps(data["why"]).count(first.message) == 0
+
+
+def test_what_no_service_tells_has_no_column():
+    rows = [{"service": "a", "ill": [], "took_s": 0.1}, {"service": "b", "ill": [], "parts": "x"}]
+    (told,) = health_tables({"s": {"services": rows}})
+    assert told.header == ("service", "took", "parts")
+    assert told.cells == (("a", "100 ms", "-"), ("b", "-", "x"))
+
+
+def test_a_spike_has_a_table_of_before_during_and_after():
+    point = {"from_s": 0.0, "to_s": 1.0, "n": 9, "rate": 1.0, "low": 0.7, "high": 1.0}
+    phase = {"from_s": 0.0, "to_s": 20.0, "clients": 1200, "attempts": 1800, "in_time": 600,
+             "goodput_rate": 0.5, "amplification": 1.5}  # fmt: skip
+    summary = {
+        "goodput_over_time": {"s": [{**point, "spike": False}]},
+        "after_spike": {"s": [{**phase, "phase": "before"}]},
+    }
+    judgement = Judgement(Outcome.PASS, {"run_id": "r"}, (), (), Fitness(), {}, summary)
+    told = blocks_of(data_of(page(judgement, None)))["spike"][-1]
+    assert told["rows"] == [["before", "0 s to 20 s", "1,200", "600", "50 %", "1,800", "1.5"]]
+
+
+def test_a_comparison_stands_right_behind_the_checks():
+    judgement, files = recorded(stories.clean())
+    taken = take(files.history, files.resolved, judgement)
+    told = comparison_document(compare([taken], [taken]))
+    data = data_of(
+        page(replace(judgement, summary={**judgement.summary, "comparison": told}), None)
+    )
+    assert [part["id"] for part in data["sections"]][:2] == ["checks", "comparison"]
+    assert blocks_of(data)["comparison"][0]["text"].startswith("the same run")
+    assert "comparison" not in blocks_of(data_of(page(judgement, None)))
 
 
 def test_few_lines_are_those_that_the_case_is_about():
     lines = [{"point": k in {30, 34}, "k": k} for k in range(60)]
-    assert [line["k"] for line in kept(lines, 6)] == [29, 30, 31, 33, 34, 35]
-    assert kept(lines[:6], 6) == lines[:6]
+    assert kept(lines, 6) == [29, 30, 31, 33, 34, 35]
+    assert kept(lines[:6], 6) == list(range(6))
     plain = [{"point": False, "k": k} for k in range(60)]
-    assert [line["k"] for line in kept(plain, 3)] == [0, 58, 59]
+    assert kept(plain, 3) == [0, 58, 59]
 
 
 def test_the_size_does_not_grow_with_the_clients():

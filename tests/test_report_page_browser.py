@@ -39,7 +39,7 @@ def test_a_hostile_server_is_shown_and_nothing_else(browser, pages):
     browser.value("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     assert browser.value("typeof window.pwned") == "undefined"
     assert browser.value("document.querySelectorAll('img, iframe, object, embed').length") == 0
-    assert browser.value("document.scripts.length") == 4
+    assert browser.value("document.scripts.length") == 5
     shown = browser.value("document.querySelector('main').textContent")
     for text in NASTY[:6]:
         assert text in shown
@@ -104,12 +104,72 @@ def test_the_timeline_zooms_and_tells_values_by_keyboard(browser, pages):
     assert near[1] - near[0] == pytest.approx((whole[1] - whole[0]) / 4)
     told = browser.value(
         "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => "
-        f"done({state}.element.querySelector('.u-legend').textContent))))"
+        f"done({state}.element.querySelector('[role=status]').textContent))))"
     )
     assert any(sign.isdigit() for sign in told)
     browser.value("[...document.querySelectorAll('.tools button')].at(-1).click()")
     assert browser.value(f"{state}.state.zoom") == whole
     assert browser.errors == []
+
+
+def test_at_rest_a_figure_has_keys_and_no_values_and_under_the_pointer_both(browser, pages):
+    browser.open(pages / "busy.html")
+    values = "[...document.querySelectorAll('.keys b, .keys .where')].map(e => e.textContent)"
+    assert set(browser.value(values)) == {""}
+    assert ":" not in browser.value("document.querySelector('.keys').textContent")
+    place = json.loads(browser.value(
+        "(box => JSON.stringify([box.x + box.width / 2, box.y + box.height / 2]))"
+        "((over => { over.scrollIntoView({ block: 'center', behavior: 'instant' }); return over; })"
+        "(document.querySelector('.u-over')).getBoundingClientRect())"
+    ))  # fmt: skip
+    for dx in (0, 3):
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0] + dx, y=place[1])
+    shown = browser.value(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => "
+        f"done({values}))))"
+    )
+    assert any(text.startswith("at ") for text in shown)
+    assert sum(text.replace(",", "").replace(".", "").isdigit() for text in shown) >= 4
+
+
+def test_the_first_link_leads_to_what_was_found(browser, pages):
+    browser.open(pages / "race.html")
+    links = browser.value(
+        "[...document.querySelectorAll('nav a, .skip')].map(e => [e.textContent, e.hash])"
+    )
+    assert links[0] == ["Skip to: What was found", "#found"]
+    assert links[1] == ["What was found", "#found"]
+    assert browser.value(
+        "[...document.querySelectorAll('nav a')].every(e => document.querySelector(e.hash))"
+    )
+    assert browser.value("document.querySelectorAll('#races figure svg[role=img]').length") == 2
+
+
+def test_only_what_can_be_scrolled_is_a_stop_of_the_tab_key(browser, pages):
+    browser.open(pages / "busy.html", width=390)
+    browser.value("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    browser.value(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => "
+        "requestAnimationFrame(done))))"
+    )
+    odd = browser.value(
+        "[...document.querySelectorAll('.scroll')].filter("
+        "e => (e.scrollWidth > e.clientWidth + 1) !== (e.tabIndex === 0)).length"
+    )
+    assert odd == 0
+    assert browser.value("document.querySelectorAll('.scroll[tabindex]').length") > 0
+
+
+@pytest.mark.parametrize("name", ["hostile", "busy", "race"])
+def test_it_can_be_read_in_forced_colours(browser, pages, name):
+    browser.open(pages / f"{name}.html")
+    features = [{"name": "forced-colors", "value": "active"}]
+    browser.call("Emulation.setEmulatedMedia", media="", features=features)
+    chips = browser.value(
+        "[...document.querySelectorAll('.chip')].every("
+        "e => getComputedStyle(e).borderTopStyle === 'solid')"
+    )
+    assert chips
 
 
 def test_it_is_drawn_anew_in_light_colours_for_paper(browser, pages):

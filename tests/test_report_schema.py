@@ -114,15 +114,15 @@ def test_the_keys_are_the_promised_ones():
     assert list(value) == [
         "schema", "verdict", "headline", "exit_code", "run_id", "scenario", "target", "embedded",
         "seed", "started", "duration_s", "complete", "interrupted", "reasons", "checks",
-        "findings", "fitness", "authenticity",
+        "findings", "fitness", "authenticity", "accepted",
     ]  # fmt: skip
     assert set(value["checks"][0]) == {
         "id", "stage", "required", "verdict", "evidence", "n", "estimate", "interval", "limit",
-        "unit", "p_value", "smallest", "control", "message",
+        "unit", "p_value", "smallest", "control", "message", "accepted",
     }  # fmt: skip
     assert set(value["findings"][0]) == {
         "code", "severity", "evidence", "count", "message", "cause", "witness", "reproduce",
-        "check",
+        "check", "accepted",
     }  # fmt: skip
     assert value["checks"][0]["interval"] == [None, 0.4]
     assert value["findings"][0]["witness"][0]["steps"] == [

@@ -131,7 +131,7 @@ def rate_check(
     interval = (clopper_pearson(k, n).low, clopper_pearson(k + unknown, n).high)
     message = f"{of(k, n, noun)}{_bounds(gate, interval, n)} {sentence}; limit {percent(limit)}"
     if gate is not None and gate.decision == "undecided":
-        message = f"{missing(gate)}: {message}"
+        message = f"{missing(gate, noun)}: {message}"
     if unknown:
         message += f"; of {counted(unknown, noun)} it is not known"
     return Check(
@@ -166,11 +166,12 @@ def _bounds(gate: Gate | None, interval: tuple[float, float], n: int) -> str:
             return f", {between(*interval)},"
 
 
-def missing(gate: Gate) -> str:
-    """What an undecided gate would take, in words."""
+def missing(gate: Gate, noun: str) -> str:
+    """What an undecided gate would take of its units, in words."""
     if gate.n_needed is None:
         return "more of the same would not decide it"
-    return f"to decide it would take about {gate.n_needed:,}, there are {gate.n:,}"
+    needed = counted(gate.n_needed, noun)
+    return f"to decide it would take about {needed}, there are {gate.n:,}"
 
 
 def smallest(n: int, noun: str) -> str:

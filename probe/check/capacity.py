@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probe.check.bound import Part, unmeasured
+from probe.check.capacity_needs import needed
 from probe.check.capacity_words import WHY, drift, limit, missing, words_of
 from probe.check.catalogue import finding
 from probe.check.climb import climb
@@ -72,6 +73,8 @@ def _check(view: StageView, found: Climb, knee: Knee) -> Check:
     message = words_of(found, knee)
     if least is not None:
         message += f"; at least {found.rule.shown(least)} is asked for"
+    if verdict is Outcome.INCONCLUSIVE and (would_take := needed(found, knee, view.name, least)):
+        message = f"{would_take}; {message}"
     return Check(
         id=f"{view.name}.capacity",
         stage=view.name,

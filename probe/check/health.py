@@ -143,7 +143,6 @@ def _said(view: StageView) -> tuple[list[Said], list[str]]:
     told = view.history.of(Kind.TOLD)
     told = told[told["t"] <= view.ended]
     latest = {int(row["op"]): row for row in told[np.argsort(told["t"], kind="stable")]}
-    urls = view.resolved.target.get("services", {})
     said, mute = [], []
     for index, name in enumerate(view.history.names("services")):
         row = last.get(index)
@@ -159,7 +158,7 @@ def _said(view: StageView) -> tuple[list[Said], list[str]]:
         said.append(
             Said(
                 name,
-                str(urls.get(name, "")),
+                view.services.get(name, ""),
                 int(row["flag"]),
                 int(row["a"]),
                 int(row["t"] - row["b"]),

@@ -3,8 +3,8 @@
 The rule: pure and deterministic; the same files give the same judgement bit for bit, in
 whatever order shards were merged. Nothing here knows a clock, an environment or a socket.
 The order of things: every stage's checks; Holm over the FAILs of bounds; the fitness veto;
-the fold. A stage that did not run leaves its checks SKIPPED, a run that did not end leaves
-a required check open, so that neither can be a PASS.
+what was accepted; the fold. A stage that did not run leaves its checks SKIPPED, a run that did
+not end leaves a required check open, so that neither can be a PASS.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from probe.check import authentication as tokens
 from probe.check import sequences
+from probe.check.accepted import Accepted, accept, run_day
 from probe.check.authenticity import authenticity, counts
 from probe.check.bound import Part
 from probe.check.capacity import capacity
@@ -80,9 +81,16 @@ WORKER_FAULT: Final = "worker"
 _FAULTS: Final = {"auth": "target.no_token", "restart": "target.no_restart"}
 
 
-def judge(history: History, resolved: Resolved, *, only_stage: str | None = None) -> Judgement:
+def judge(
+    history: History,
+    resolved: Resolved,
+    *,
+    only_stage: str | None = None,
+    accepted: Accepted | None = None,
+) -> Judgement:
     """The judgement of a run, or of one stage of it (for a gate, while the run goes on).
 
+    `accepted` are the known findings that the run was played with.
     Raises ValueError for an `only_stage` that the scenario does not have.
     """
     every = views(history, resolved)
@@ -109,18 +117,25 @@ def judge(history: History, resolved: Resolved, *, only_stage: str | None = None
     if history.meta.get("fault") == WORKER_FAULT:
         fit = replace(fit, invalid=(str(history.meta.get("error")), *fit.invalid))
     judged = taint(corrected(tuple(checks)), fit)
+    run = _run(history, resolved, every)
+    ranked = _ranked(history, resolved, judged, findings)
+    told: tuple[str, ...] = ()
+    of = (run["scenario"], run["target"])
+    mine = accepted.meant_for(*of, embedded=run["embedded"]) if accepted else ()
+    if mine:
+        judged, ranked, told = accept(judged, ranked, mine, run_day(run["started"]))
     verdict, reasons = fold(judged, fit)
-    ended = history.meta.get("ended")
     return Judgement(
         verdict=verdict,
-        run=_run(history, resolved, every),
+        run=run,
         checks=judged,
-        findings=_ranked(history, resolved, judged, findings),
+        findings=ranked,
         fitness=fit,
         authenticity=authenticity(history),
         summary=summary,
         reasons=reasons,
-        interrupted=ended == "interrupted",
+        interrupted=run["interrupted"],
+        accepted=told,
     )
 
 
@@ -299,6 +314,7 @@ def _run(history: History, resolved: Resolved, every: tuple[StageView, ...]) -> 
         "embedded": bool(target.get("embedded")),
         "seed": meta.get("seed"),
         "plan": meta.get("plan", ""),
+        "scenario_file": str(meta.get("scenario_file") or ""),
         "again": str(meta.get("again", "")),
         "defects": [str(name) for name in meta.get("defects", [])],
         "started": meta.get("started_at", ""),

@@ -178,7 +178,7 @@ def _gate(view: StageView, part: Part, limit: LatencyLimit, chosen: Sample) -> N
         f"{duration(limit.within)}"
     )
     if verdict is Outcome.INCONCLUSIVE:
-        message += f"; {missing(gate)}"
+        message += f"; {missing(gate, 'connection')}"
     low, high = shown.low, shown.high
     part.checks.append(
         Check(

@@ -8,12 +8,14 @@ tells neither, and goes with what the other gaps of the stage showed.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probe.check.bound import Part, absence, unmeasured
 from probe.check.catalogue import finding
+from probe.check.delivery import marks
 from probe.check.delivery.units import GAP_LOST
 from probe.check.witness import run_witnesses
 from probe.check.words import at_most, counted, of, percent, were
@@ -79,7 +81,7 @@ def _findings(units: Units, check: Check, missing: NDArray[np.int64], n: int) ->
         k = int(mask.sum())
         message = f"after {of(k, n, 'reconnect')} ({percent(k / n)}) {said}"
         keys = units.runs["key"][runs[np.argsort(units.runs["begun"][runs], kind="stable")]]
-        cases = run_witnesses(units.view, keys)
+        cases = run_witnesses(units.view, keys, None, partial(marks.lost, units))
         out.append(finding(code, check.id, number, message, witness=cases))
     return out
 

@@ -3,7 +3,8 @@
 The fold: an unfit probe first turns every load-sensitive check INCONCLUSIVE (a witness
 stands); then any FAIL gives FAIL; else a required ERROR gives ERROR; else an unfit run
 gives INVALID; else any required check that is not PASS gives INCONCLUSIVE; else PASS. No
-required check, or one with no samples, is never PASS.
+required check, or one with no samples, is never PASS. A check that fails by accepted findings
+alone stays FAIL and does not decide; where nothing else passed, that is no PASS.
 """
 
 from __future__ import annotations
@@ -39,13 +40,34 @@ EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Who lives with a finding, until when (an ISO date, that day included), and why.
+
+    `ended`: it was over on the day of the run, and accepts nothing.
+    """
+
+    owner: str
+    until: str
+    why: str
+    ended: bool = False
+
+    @property
+    def said(self) -> str:
+        """In words, which go before what is accepted."""
+        if self.ended:
+            return f"no longer accepted: that ended on {self.until}, owner {self.owner}"
+        return f"accepted until {self.until}, owner {self.owner}"
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One expectation, judged.
 
     `id` is `<stage>.<what>[.<population>]`; `n` the units of replication that were seen;
     `estimate`, `interval` and `limit` share `unit` ("s", "rate", "count"); an interval end is
     None where it is unbounded or unknown; `smallest` is the smallest effect that this n could have
-    seen, in words; `control` names the control that shows the check can see at all.
+    seen, in words; `control` names the control that shows the check can see at all. `accepted`:
+    it fails by findings that somebody has accepted, and by no others.
     """
 
     id: str
@@ -63,6 +85,7 @@ class Check:
     smallest: str = ""
     control: str = "none"
     p_value: float | None = None
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +126,7 @@ class Finding:
     witness: tuple[Witness, ...] = ()
     reproduce: str = ""
     check: str = ""
+    accepted: Acceptance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +160,10 @@ class Fitness:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Everything that reports are made from; a pure function of the run's files."""
+    """Everything that reports are made from; a pure function of the run's files.
+
+    `accepted` tells, a line each, what was accepted, what no longer is, and what matched nothing.
+    """
 
     verdict: Outcome
     run: dict[str, Any]
@@ -147,6 +174,7 @@ class Judgement:
     summary: dict[str, Any] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     interrupted: bool = False
+    accepted: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -155,9 +183,19 @@ class Judgement:
 
     @property
     def headline(self) -> str:
-        """The verdict as it is always shown: the lab's is marked as the lab's."""
+        """The verdict as it is always shown: the lab's is marked, and so is what was accepted."""
         mark = " (embedded lab)" if self.run.get("embedded") else ""
+        lived_with = self._lived_with()
+        if self.verdict is Outcome.PASS and lived_with:
+            n, until = len(lived_with), min(each.until for each in lived_with)
+            mark += f" but for {n} finding{'s' if n > 1 else ''} accepted until {until}"
         return f"{self.verdict}{mark}"
+
+    def _lived_with(self) -> list[Acceptance]:
+        """The acceptances without which the run had failed."""
+        failed = {check.id for check in self.checks if check.accepted}
+        found = [f.accepted for f in self.findings if f.check in failed and f.severity != "info"]
+        return [each for each in found if each is not None]
 
 
 def taint(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Check, ...]:
@@ -178,7 +216,7 @@ def taint(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Check, ...]:
 def fold(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Outcome, tuple[str, ...]]:
     """The run's verdict and the reasons for it, as ids with their messages."""
     required = [check for check in checks if check.required]
-    failed = [check for check in checks if check.verdict is Outcome.FAIL]
+    failed = [c for c in checks if c.verdict is Outcome.FAIL and not c.accepted]
     if failed:
         return Outcome.FAIL, tuple(f"{c.id}: {c.message}" for c in failed)
     errors = [check for check in required if check.verdict is Outcome.ERROR]
@@ -186,9 +224,13 @@ def fold(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Outcome, tuple[st
         return Outcome.ERROR, tuple(f"{c.id}: {c.message}" for c in errors)
     if fitness.invalid:
         return Outcome.INVALID, fitness.invalid
-    open_ = [check for check in required if check.verdict is not Outcome.PASS or check.n == 0]
+    judged = [check for check in required if not check.accepted]
+    open_ = [check for check in judged if check.verdict is not Outcome.PASS or check.n == 0]
     if open_:
         return Outcome.INCONCLUSIVE, tuple(f"{c.id}: {c.message}" for c in open_)
-    if not required:
-        return Outcome.INCONCLUSIVE, ("no required check was executed: nothing was judged",)
-    return Outcome.PASS, ()
+    if judged:
+        return Outcome.PASS, ()
+    why = "no required check was executed: nothing was judged"
+    if required:
+        why = "every required check failed by accepted findings: nothing passed"
+    return Outcome.INCONCLUSIVE, (why,)

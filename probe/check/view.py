@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ SWITCHING: Final = 101
 FATAL: Final = int(~Violation.SUBPROTOCOL_NONE)
 BEGIN, END, STOPPED, SKIPPED = range(4)
 NO_RESTART: Final = 2
+LAB: Final = "{lab}"
 _UNASKED: Final = (Outcome.CLOSED, Outcome.RESET, Outcome.EOF)
 _OURS: Final = (-1, Outcome.LOCAL, Outcome.CANCELLED)
 
@@ -138,9 +140,23 @@ class StageView:
     @cached_property
     def addresses(self) -> dict[str, str]:
         """Where endpoints really were, as far as a connection was made (PEER)."""
+        return self._peers(0)
+
+    @cached_property
+    def services(self) -> dict[str, str]:
+        """Where services were asked: planned, and really where that is known (PEER)."""
+        planned = self.resolved.target.get("services", {})
+        return {name: self._placed(str(url)) for name, url in planned.items()} | self._peers(1)
+
+    def _placed(self, url: str) -> str:
+        """An address of the embedded lab where that is known of any other of its addresses."""
+        known = (*self._peers(0).values(), *self._peers(1).values())
+        return url.replace(LAB, urlsplit(known[0]).netloc) if known else url
+
+    def _peers(self, kind: int) -> dict[str, str]:
         found: dict[str, str] = {}
         for row in self.history.of(Kind.PEER):
-            if int(row["flag"]) == 0:
+            if int(row["flag"]) == kind:
                 try:
                     told = json.loads(self.history.text(int(row["b"])))
                     found.setdefault(str(told["name"]), str(told["url"]))
@@ -174,7 +190,7 @@ class StageView:
         """The address of an endpoint, without its query."""
         name = self.endpoint(index)
         planned = self.resolved.target.get("endpoints", {}).get(name, "")
-        return self.addresses.get(name, str(planned))
+        return self.addresses.get(name) or self._placed(str(planned))
 
     def close_words(self, code: int, reason: bytes = b"") -> str:
         """A close code with its meaning, the dialect's where it has one."""

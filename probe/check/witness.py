@@ -1,12 +1,14 @@
 """Witnesses: one case as it stood on the wire, line by line, from the stored rows.
 
 The rule: a witness shows the rows of one connection, or of one run with how its connection
-came about; lines of other runs are left out and counted. Times count from the dial.
+came about; lines of other runs are left out and counted. Times count from the dial. What the case
+is about is marked, and what never came has a line where it ought to stand.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,14 +19,15 @@ from probe.check.words import counted
 from probe.history.records import Kind, Put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from probe.check.view import Mask, StageView
     from probe.history.columns import Rows
 
 CASES_MAX: Final = 3
-STEPS_MAX: Final = 40
+STEPS_MAX: Final = 39  # and a line that counts the messages of other runs
 _TAIL: Final = 10
+_POINTS: Final = 5
 _OF_MESSAGES: Final = (Kind.GOT, Kind.PUT)
 _BESIDE: Final = (Kind.KEPT, Kind.ODD, Kind.FOREIGN)
 _OF_RUNS: Final = (Kind.GOT, Kind.PUT, Kind.RUN)
@@ -32,6 +35,28 @@ _ALWAYS: Final = (
     Kind.DIAL, Kind.READY, Kind.VANISH, Kind.CLOSE, Kind.END, Kind.STALL,
 )  # fmt: skip
 _LIFE: Final = (Kind.SENTINEL, Kind.PONG)
+Message = tuple[int, int, int]
+
+
+def message(row: Any) -> Message:
+    """What tells one message of a run from another: its stamp (ns), its type, its number."""
+    return int(row["t"]), int(row["flag"]), int(row["a"])
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a run's case is about: `points` are messages, `absent` what ought to have come.
+
+    `absent` has words by the message that came although they had not; `end` has words for what
+    did not come any more, and the last message that did, None where only the start was sent.
+    """
+
+    points: frozenset[Message] = frozenset()
+    absent: Mapping[Message, str] = field(default_factory=dict)
+    end: tuple[Message | None, str] | None = None
+
+
+_NONE: Final = Marks()
 
 
 def witnesses(
@@ -54,21 +79,23 @@ def witness_of(view: StageView, attempt: Any, *, without: tuple[Kind, ...] = ())
 
 
 def run_witnesses(
-    view: StageView, keys: Any, worst: Any = None, *, at: Any = None
+    view: StageView, keys: Any, worst: Any = None, marks: Callable[[int], Marks] | None = None
 ) -> tuple[Witness, ...]:
-    """Up to 3 runs, by key int64[n] in the order of time: first, worst, last.
+    """Up to 3 runs, by key int64[n] in the order of time, at the sessions that began them.
 
-    `at`: the sessions at which they are shown; the one that began each if not given.
+    The first, the worst, the last; `marks` tells by key what each is about.
     """
     out = []
     for k in picked(np.arange(len(keys)), worst):
-        session = int(keys[k]) >> 32 if at is None else int(at[k])
-        case = run_witness(view, int(keys[k]), session)
+        key = int(keys[k])
+        case = run_witness(view, key, key >> 32, marks(key) if marks else _NONE)
         out += [case] if case is not None else []
     return tuple(out)
 
 
-def run_witness(view: StageView, key: int, session: int) -> Witness | None:
+def run_witness(
+    view: StageView, key: int, session: int, marks: Marks = _NONE
+) -> Witness | None:  # fmt: skip
     """One run as a session saw it, over all connections on which it did; None for no rows."""
     rows = view.history.frames(session)
     own = np.isin(rows["kind"], _OF_RUNS) & (rows["b"] == key)
@@ -90,7 +117,7 @@ def run_witness(view: StageView, key: int, session: int) -> Witness | None:
     if not len(mine):
         return None
     left = int((np.isin(rows["kind"], _OF_MESSAGES) & ~shown & (rows["op"] >= first)).sum())
-    return _told(view, mine[0], rows[shown], left)
+    return _told(view, mine[0], rows[shown], left, marks)
 
 
 def message_witness(view: StageView, row: Any) -> Witness | None:
@@ -131,17 +158,37 @@ def body_of(text: bytes) -> bytes:
     return text.partition(b"\r\n\r\n")[2]
 
 
-def _told(view: StageView, attempt: Any, rows: Rows, left_out: int = 0) -> Witness:
+def _told(
+    view: StageView, attempt: Any, rows: Rows, left_out: int = 0, marks: Marks = _NONE
+) -> Witness:
+    start = int(attempt["dial"])
+    steps = _cut(_steps(view, attempt, rows, marks))
+    if left_out and steps:
+        words = f"{counted(left_out, 'other message')} of this session left out"
+        steps.append(Step(steps[-1].at_s, "note", words))
+    began = view.history.anchor.wall(start).isoformat(timespec="microseconds")
+    endpoint = view.endpoint(int(attempt["endpoint"]))
+    session, number = int(attempt["session"]), int(attempt["attempt"])
+    return Witness(session, number, view.name, endpoint, began, tuple(steps))
+
+
+def _steps(view: StageView, attempt: Any, rows: Rows, marks: Marks) -> list[Step]:
     start = int(attempt["dial"])
     steps: list[Step] = []
     first = last = None  # of messages that follow each other without a gap
-    place = 0
-    for row in rows:
-        if last is not None and _follows(last, row):
+    place, ended = 0, _end_place(rows, marks)
+    for number, row in enumerate(rows):
+        kind, at_s = int(row["kind"]), round((int(row["t"]) - start) / 1e9, 6)
+        if marks.end is not None and number == ended:
+            steps.append(Step(steps[-1].at_s, "note", marks.end[1], point=True))
+        mine = message(row) if kind == Kind.GOT else None
+        point, absent = mine in marks.points, marks.absent.get(mine) if mine else None
+        if absent:
+            steps.append(Step(at_s, "note", absent, point=True))
+        if last is not None and _follows(last, row) and not (point or absent or steps[place].point):
             steps[place] = replace(steps[place], what=got_words(view, first, row))
             last = row
             continue
-        kind = int(row["kind"])
         if kind == Kind.KEPT and last is not first:
             continue  # the first of those that follow each other stands for them
         line = line_of(view, attempt, row)
@@ -151,18 +198,47 @@ def _told(view: StageView, attempt: Any, rows: Rows, left_out: int = 0) -> Witne
         elif kind != Kind.KEPT:
             first = last = None
         if line is not None:
-            steps.append(Step(round((int(row["t"]) - start) / 1e9, 6), *line))
-    if len(steps) > STEPS_MAX:
-        left = len(steps) - STEPS_MAX + 1
-        cut = Step(steps[-_TAIL].at_s, "note", f"… {left} more lines are not shown")
-        steps = [*steps[: STEPS_MAX - _TAIL - 1], cut, *steps[-_TAIL:]]
-    if left_out and steps:
-        words = f"{counted(left_out, 'other message')} of this session left out"
-        steps.append(Step(steps[-1].at_s, "note", words))
-    began = view.history.anchor.wall(start).isoformat(timespec="microseconds")
-    endpoint = view.endpoint(int(attempt["endpoint"]))
-    session, number = int(attempt["session"]), int(attempt["attempt"])
-    return Witness(session, number, view.name, endpoint, began, tuple(steps))
+            steps.append(Step(at_s, *line, point=point))
+    if marks.end is not None and ended == len(rows):
+        steps.append(Step(steps[-1].at_s, "note", marks.end[1], point=True))
+    return steps
+
+
+def _end_place(rows: Rows, marks: Marks) -> int:
+    """The row before which it is said that nothing more came; len(rows) for behind them all."""
+    if marks.end is None:
+        return -1
+    last = marks.end[0]
+    if last is None:
+        found = np.flatnonzero((rows["kind"] == Kind.PUT) & (rows["flag"] == Put.START))
+    else:
+        same = [rows[name] == value for name, value in zip(("t", "flag", "a"), last, strict=True)]
+        found = np.flatnonzero((rows["kind"] == Kind.GOT) & np.logical_and.reduce(same))
+    if not len(found):
+        return len(rows)
+    after = np.arange(len(rows)) > found[-1]
+    behind = np.flatnonzero(after & ~np.isin(rows["kind"], _BESIDE))
+    return int(behind[0]) if len(behind) else len(rows)
+
+
+def _cut(steps: list[Step]) -> list[Step]:
+    """At most STEPS_MAX: those about the first marked ones, else the begin and the end."""
+    if len(steps) <= STEPS_MAX:
+        return steps
+    points = [k for k, step in enumerate(steps) if step.point][:_POINTS]
+    if points:
+        room = STEPS_MAX - len(points) - 2  # a line for each gap between them
+        by_nearness = sorted(range(len(steps)), key=lambda k: min(abs(k - p) for p in points))
+        kept = sorted({0, *by_nearness[:room]})
+    else:
+        kept = [*range(STEPS_MAX - _TAIL - 1), *range(len(steps) - _TAIL, len(steps))]
+    out = [steps[kept[0]]]
+    for before, k in pairwise([*kept, len(steps)]):
+        if k - before > 1:
+            near = steps[min(k, len(steps) - 1)].at_s
+            out.append(Step(near, "note", f"… {counted(k - before - 1, 'more line')} left out"))
+        out += steps[k : k + 1]
+    return out
 
 
 def _follows(before: Any, row: Any) -> bool:

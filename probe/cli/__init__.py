@@ -29,11 +29,35 @@ EXIT_INTERRUPTED = 130
 _Usage = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 VERBS: Final = {
+    "init": (
+        "init",
+        "Write target, dialect and a smoke scenario for a service, trying each answer on it.",
+    ),
+    "record": (
+        "record",
+        "Listen to a session, or read a browser's HAR file, and draft the dialect.",
+    ),
     "run": ("run", "Run a scenario against a target and judge it."),
     "check": (
         "check", "Judge a stored run again; no socket is opened and nothing it stored is run.",
     ),
     "report": ("report", "Print a report of a stored run, or write them all again."),
+    "export": (
+        "exporting",
+        "Export a stored run: metrics for Prometheus or OTLP, sessions as CSV, JSON, Parquet.",
+    ),
+    "issue": ("issue", "Print a finding of a stored run as the text of an issue, in Markdown."),
+    "compare": (
+        "comparing",
+        "Compare stored runs: before and now, figure by figure, with what runs differ by anyhow.",
+    ),
+    "duet": (
+        "duet", "Play two targets in turn, in blocks of random order, and compare them by blocks.",
+    ),
+    "history": (
+        "history", "List the stored runs, newest first, with their verdicts and main figures.",
+    ),
+    "prune": ("prune", "Remove old runs, or tell which would go; never the latest or a baseline."),
     "list": ("listing", "List scenarios, targets and dialects."),
     "validate": (
         "validate",
@@ -87,7 +111,7 @@ def main(app: typer.Typer | None = None) -> None:
     """Run the command line and exit with its code; `app` where its verb is loaded already."""
     try:
         app = app or command_line(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = app(_filled(sys.argv[1:]), standalone_mode=False)
     except typer.Exit as leaving:
         code = leaving.exit_code
     except _Usage as error:
@@ -113,6 +137,15 @@ def main(app: typer.Typer | None = None) -> None:
         traceback.print_exc(limit=-8)
         code = EXIT_INTERNAL
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _filled(words: Sequence[str]) -> list[str]:
+    """The words with 0 behind a `--dashboard` that names no port, which Typer cannot leave out."""
+    after = [*words[1:], ""]
+    return [
+        f"{word}=0" if word == "--dashboard" and not after[k].isdecimal() else word
+        for k, word in enumerate(words)
+    ]
 
 
 def _say(text: str) -> None:

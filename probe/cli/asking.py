@@ -77,7 +77,8 @@ def _note(climbed: Climbed, found: Climb) -> None:
 
 
 def why_failed(folder: Path, stage: str) -> str:
-    """The messages of what has failed in a stage by now, or ""."""
+    """The messages of what has failed in a stage by now and is not accepted, or ""."""
     judgement = judge_run(folder, only_stage=stage)
     bad = (Outcome.FAIL, Outcome.ERROR)
-    return "; ".join(c.message for c in judgement.checks if c.stage == stage and c.verdict in bad)
+    mine = [c for c in judgement.checks if c.stage == stage and not c.accepted]
+    return "; ".join(c.message for c in mine if c.verdict in bad)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from probe.cli.comparing import show_comparison
 from probe.cli.console import console
 from probe.cli.judging import judge_run
 from probe.history.folder import find_run
@@ -28,5 +29,7 @@ def command(
     if json:
         sys.stdout.buffer.write(json_bytes(document(judgement)))
     elif not quiet:
-        show(judgement, console(no_color=no_color), folder)
+        screen = console(no_color=no_color)
+        show(judgement, screen, folder)
+        show_comparison(judgement.summary.get("comparison"), screen)
     raise typer.Exit(judgement.exit_code)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 import probe
 from probe.errors import ConfigError, Problem
+from probe.history.folder import ACCEPTED
 from probe.model.dialect import Dialect
 from probe.model.reading import assign, build, nearest, parse
 from probe.model.recordings import with_recordings
@@ -62,7 +63,7 @@ def known(kind: str) -> dict[str, Path]:
     for root in roots():
         folder = root / FOLDERS[kind]
         for path in sorted((*folder.glob("*.toml"), *folder.glob("*.py"))):
-            if path.suffix == ".toml" or kind == "scenario":
+            if (path.suffix == ".toml" or kind == "scenario") and path.name != ACCEPTED:
                 found.setdefault(path.stem, path)
     return found
 

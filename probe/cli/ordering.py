@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from probe.cli.caller import called_by, host
@@ -21,7 +21,7 @@ from probe.model.resolved import Resolved, target_facts
 from probe.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from probe.cli.calibration import Quote
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from probe.model.plan import Plan
     from probe.model.target import Target
 
+ELSEWHERE: Final = ("--export", "--baseline", "--fail-on")
+FOR_PROGRAMS: Final = "--json"
 SECRET_MIN = 6  # what is shorter and stands in a query or header is a word, and no key
 
 
@@ -54,6 +56,21 @@ def _network_secrets(target: Target, values: Mapping[str, str]) -> list[str]:
     return [secret for secret in found if len(secret) >= SECRET_MIN]
 
 
+def _of_the_run(words: Sequence[str]) -> list[str]:
+    """What was asked for, without what is not for whoever repeats it.
+
+    That is where else it was to be sent, and what it was compared with: the options of
+    ELSEWHERE, each with the value behind it, and FOR_PROGRAMS.
+    """
+    left_out = tuple(f"{o}=" for o in ELSEWHERE)
+    kept = [word for word in words if not word.startswith(left_out) and word != FOR_PROGRAMS]
+    return [
+        word
+        for before, word in zip(["", *kept], kept, strict=False)
+        if word not in ELSEWHERE and before not in ELSEWHERE
+    ]
+
+
 def order_of(
     loaded: Loaded,
     plan: Plan,
@@ -71,7 +88,7 @@ def order_of(
     )
     (folder / RESOLVED).write_text(resolved.to_toml(), encoding="utf-8")
     point_latest(folder)
-    words = [called_by(), "run", *sys.argv[2:]]
+    words = [called_by(), "run", *_of_the_run(sys.argv[2:])]
     if "--seed" not in words:
         words += ["--seed", str(plan.seed)]
     meta: dict[str, Any] = {
@@ -80,6 +97,7 @@ def order_of(
         "plan": plan.digest,
         "again": redactor.text(shlex.join(words)),
         "defects": list(defects),
+        "scenario_file": redactor.text(str(loaded.scenario_path)),
         "started_at": datetime.now(UTC).isoformat(),
         "stages": [
             {

@@ -9,9 +9,12 @@ from typing import Annotated
 
 import typer
 
+from probe.cli.comparing import show_comparison
 from probe.cli.console import console
 from probe.cli.judging import judge_run
+from probe.cli.placing import places
 from probe.history.folder import find_run
+from probe.report.annotations import workflow_commands
 from probe.report.document import document, json_bytes
 from probe.report.junit import junit_xml
 from probe.report.markdown import markdown
@@ -26,6 +29,7 @@ class Format(StrEnum):
     JSON = "json"
     JUNIT = "junit"
     MARKDOWN = "markdown"
+    GITHUB = "github"
 
 
 def command(
@@ -46,10 +50,14 @@ def command(
         return
     match form:
         case Format.TERMINAL:
-            show(judgement, console(no_color=no_color), folder)
+            screen = console(no_color=no_color)
+            show(judgement, screen, folder)
+            show_comparison(judgement.summary.get("comparison"), screen)
         case Format.JSON:
             sys.stdout.buffer.write(json_bytes(document(judgement)))
         case Format.JUNIT:
             sys.stdout.buffer.write(junit_xml(judgement))
         case Format.MARKDOWN:
             sys.stdout.write(markdown(judgement))
+        case Format.GITHUB:
+            sys.stdout.write(workflow_commands(judgement, places(judgement)))

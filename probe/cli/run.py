@@ -13,18 +13,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probe.cli.accepting import accepted_of, keep
 from probe.cli.again import only
+from probe.cli.baseline import FailOption, RunOption, baseline_of, keep_baseline
 from probe.cli.calibration import beyond, quote
 from probe.cli.checking import LAB_ADDRESS, check_defects, check_ways
+from probe.cli.comparing import show_comparison
 from probe.cli.console import console
 from probe.cli.drawing import understood
 from probe.cli.files import Loaded, load, variables
 from probe.cli.judging import judge_run
+from probe.cli.options import (
+    SEED_MAX,
+    AcceptedOption,
+    AddressOption,
+    AtOption,
+    DefectOption,
+    DryRunOption,
+    EngineOption,
+    RestartsOption,
+    SeedOption,
+    SetsOption,
+    ShrinkOption,
+    StageOption,
+    TargetOption,
+    TrialsOption,
+    UntilOption,
+    VerboseOption,
+    WorkersOption,
+)
 from probe.cli.ordering import order_of, redactor_of
-from probe.cli.playing import played
+from probe.cli.outputs import ExportOption, export_all, outputs
+from probe.cli.playing import PortOption, looking_on, played, say_where
 from probe.cli.showing import planned, show_plan
-from probe.cli.spread import LOCAL, WORKERS_MAX, cluster_of, spread
+from probe.cli.spread import LOCAL, cluster_of, spread
 from probe.cli.until import limited
+from probe.dashboard.door import open_door
 from probe.engine.lab import SECRET_VARIABLE
 from probe.engine.limits import fit, foretold
 from probe.engine.routes import make_routes
@@ -33,82 +57,51 @@ from probe.history.folder import new_run
 from probe.model.plan import Plan, ceilings, make_plan
 from probe.report.document import document, json_bytes
 from probe.report.terminal import show
+from probe.report.views import why
 from probe.report.writer import write_reports
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from probe.check.verdict import Judgement
+    from probe.dashboard.door import Door
     from probe.engine.run import Ended, Order
-
-SEED_MAX = 2**32
 
 
 def command(
     scenario: Annotated[str, typer.Argument(help="Name or file of a scenario.")],
-    target: Annotated[
-        str | None, typer.Option("--target", "-t", help="Name or file of a target.")
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change the scenario: stages.load.trials=5, or target.…, dialect.… (repeatable).",
-        ),
-    ] = None,
-    restarts: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="How many restarts.")
-    ] = None,
-    stage: Annotated[
-        list[str] | None, typer.Option(help="Run only this stage (repeatable).")
-    ] = None,
-    at: Annotated[
-        str | None, typer.Option(help="Try a race at this offset alone, such as +12ms.")
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="How often, at each of the two.")
-    ] = None,
-    shrink: Annotated[
-        bool,
-        typer.Option("--shrink", help="With --at: the fewest clients and steps that show it."),
-    ] = False,
-    until: Annotated[
-        str | None, typer.Option(help="The limit of the capacity stage, such as 'p99<500ms'.")
-    ] = None,
-    defect: Annotated[
-        list[str] | None,
-        typer.Option(help="Switch on a defect of the embedded lab: NAME[=VALUE] (repeatable)."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=SEED_MAX, help="The same seed gives the same plan.")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=WORKERS_MAX, help="Processes that play the load; unset: as it takes."
-        ),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help="Where workers are: local, or ray (docs/cluster.md).")
-    ] = LOCAL,
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster: HOST:6379, auto; unset: our own.")
-    ] = None,
+    target: TargetOption = None,
+    sets: SetsOption = None,
+    restarts: RestartsOption = None,
+    stage: StageOption = None,
+    at: AtOption = None,
+    trials: TrialsOption = None,
+    shrink: ShrinkOption = False,
+    until: UntilOption = None,
+    defect: DefectOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    engine: EngineOption = LOCAL,
+    address: AddressOption = None,
+    accepted: AcceptedOption = None,
+    baseline: RunOption = None,
+    fail_on: FailOption = None,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and open no socket.")
-    ] = False,
+    export: ExportOption = None,
+    dashboard: PortOption = None,
+    dry_run: DryRunOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print verdict.json on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell which files are used.")
-    ] = False,
+    verbose: VerboseOption = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
 ) -> None:
     """Run a scenario against a target and judge it."""
+    exports = outputs(export or [], "--export", stdout=False)
     lab_secret = random_source.token_urlsafe(36)
     loaded = _load(scenario, target, sets or [], restarts, defect or [], lab_secret)
     loaded = limited(only(loaded, stage or [], at, trials, shrink=shrink), until)
+    lived_with, told = accepted_of(accepted, loaded)
+    against, said = baseline_of(baseline, fail_on, out, loaded)
     seed = random_source.randbelow(SEED_MAX) if seed is None else seed
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, seed)
     screen = console(no_color=no_color, stderr=json)
@@ -117,39 +110,50 @@ def command(
     ceilings(plan, loaded.target)
     known = quote()
     divided, notes = spread(loaded, plan, workers, known, cluster_of(engine, address))
-    notes += beyond(loaded.scenario, plan, known, divided.count if divided else 1)
+    notes += told + said + beyond(loaded.scenario, plan, known, divided.count if divided else 1)
     check_ways(loaded)
     routes = make_routes(loaded.target, LAB_ADDRESS).values()
     if dry_run:
         _say(screen, [*notes, *foretold(plan, routes, divided)])
         return
     fit(plan, routes, divided)
+    door = None if dashboard is None else open_door(dashboard)
     redactor = redactor_of(loaded.target, lab_secret, seed)
     folder = new_run(out, loaded.name, datetime.now(UTC))
     order = order_of(loaded, plan, folder, redactor, lab_secret, defect or [], divided, known)
+    keep(folder, lived_with, redactor)
+    keep_baseline(folder, against)
     if not quiet:
         _say_what(screen, loaded, plan, notes, verbose=verbose)
-    ended, judgement = _run_and_judge(order, screen, quiet=quiet)
+    say_where(door)
+    ended, judgement = _run_and_judge(order, screen, door, quiet=quiet)
     if json:
         sys.stdout.buffer.write(json_bytes(document(judgement)))
     _tell(judgement, ended, None if quiet else screen, folder)
+    export_all(exports, judgement, folder)
     raise typer.Exit(judgement.exit_code)
 
 
-def _run_and_judge(order: Order, screen: Console, *, quiet: bool) -> tuple[Ended, Judgement]:
-    try:
-        ended = played(order, screen, quiet=quiet)
-    except Exception:
-        with contextlib.suppress(Exception):
-            _judge(order.folder)  # so that whoever reads verdict.json finds one
-        raise
-    return ended, _judge(order.folder)
+def _run_and_judge(
+    order: Order, screen: Console, door: Door | None, *, quiet: bool
+) -> tuple[Ended, Judgement]:
+    with looking_on(order, screen, quiet=quiet, door=door) as onlooker:
+        try:
+            ended = played(order, screen, quiet=quiet, onlooker=onlooker)
+        except Exception:
+            with contextlib.suppress(Exception):
+                _judge(order.folder)  # so that whoever reads verdict.json finds one
+            raise
+        judgement = _judge(order.folder)
+        onlooker.judged(judgement.verdict, judgement.headline, tuple(why(judgement)))
+    return ended, judgement
 
 
 def _tell(judgement: Judgement, ended: Ended, screen: Console | None, folder: Path) -> None:
     """The verdict, or on no screen (`--quiet`) only why a run did not come to its end."""
     if screen is not None:
         show(judgement, screen, folder)
+        show_comparison(judgement.summary.get("comparison"), screen)
     elif ended.error:
         sys.stderr.write(f"probe: the run was {ended.how}: {ended.error}\n")
 

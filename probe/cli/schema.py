@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from probe.check.accepted import Accepted
 from probe.model.dialect import Dialect
 from probe.model.scenario import Scenario
 from probe.model.target import Target
@@ -21,6 +22,7 @@ class Which(StrEnum):
     SCENARIO = "scenario"
     TARGET = "target"
     DIALECT = "dialect"
+    ACCEPTED = "accepted"
     VERDICT = "verdict"
 
 
@@ -33,6 +35,8 @@ def command(which: Annotated[Which, typer.Argument(help="Which file's schema.")]
             schema = Target.model_json_schema()
         case Which.DIALECT:
             schema = Dialect.model_json_schema()
+        case Which.ACCEPTED:
+            schema = Accepted.model_json_schema()
         case Which.VERDICT:
             schema = verdict_schema()
     sys.stdout.write(json.dumps(schema, indent=2) + "\n")

@@ -2,10 +2,12 @@
 
 results/<run-id>/
     scenario.resolved.toml   what the run was held to
+    accepted.toml            known findings, where there was a file of them
     history/                 rows.bin, texts.bin, meta.json
     history/worker-1/ …      the same of each worker, where there are several processes
     log.ndjson               what happened, for people and log shippers
     verdict.json summary.json junit.xml report.md
+    baseline.json comparison.json    what it is compared with, and how it came out
     lab.log lab.ledger.ndjson    only with the embedded lab
 """
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 HISTORY: Final = "history"
 RESOLVED: Final = "scenario.resolved.toml"
+ACCEPTED: Final = "accepted.toml"
 LOG: Final = "log.ndjson"
 LATEST: Final = "latest"
 

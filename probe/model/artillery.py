@@ -52,13 +52,19 @@ class Phase(Strict):
     model_config = ConfigDict(alias_generator=to_camel)
 
     duration: Positive | None = None
+    """How long the phase lasts."""
     arrival_rate: float | None = Field(default=None, ge=0, le=units.RATE_HZ_MAX)
+    """Arrivals per second, at the beginning where there is `rampTo`."""
     ramp_to: float | None = Field(default=None, ge=0, le=units.RATE_HZ_MAX)
+    """Arrivals per second at the end."""
     arrival_count: int | None = Field(default=None, ge=1, le=COUNT_MAX)
+    """So many arrivals, evenly over the phase."""
     pause: Positive | None = None
+    """Nobody comes for so long."""
     max_vusers: int | None = None
     """Refused: the bound is safety.clients_max of the target."""
     name: str | None = None
+    """A name; it changes nothing."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Phase:

@@ -88,7 +88,9 @@ class Capacity(Strict):
     """Of connects: which latency is held to it; `connect` is ready minus the intended start.
     Of messages and connections it is the answer minus the intended question."""
     quantile: Quantile = 0.99
+    """Which quantile of the latency is held to `within`."""
     within: Duration = 500_000_000
+    """The limit of that quantile."""
     goodput: Fraction = 0.98
     """Share of the clients offered that completed their script, or of the questions that were
     answered within `patience`."""
@@ -119,10 +121,13 @@ class Capacity(Strict):
     patience: Duration = 5 * S
     """A question that has no answer by then counts as unanswered."""
     script: Script = "visit"
+    """Of connects: what each client does."""
     finally_: tuple[Step, ...] = Field(default=(), alias="finally")
+    """Clean-up steps: played at the end of every session, however it went."""
     endpoints: tuple[Name, ...] = ()
     """Endpoints in round robin; none given: all of the target's."""
     present: Name = "default"
+    """Presentation of the dialect that these clients use."""
     users: int | None = Field(default=None, ge=1)
     """Of connects: how many users all clients are, in round robin; unset: each is its own."""
 

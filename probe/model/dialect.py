@@ -67,6 +67,7 @@ class Event(Strict):
     """One kind of event of a run."""
 
     type: str
+    """The type of the message."""
     times: Literal["1", "0..1", "1..*", "0..*"] = "1"
     """How often it comes in one run; of `1..*` at least as often as the run's size says."""
     after: tuple[str, ...] | None = None
@@ -140,7 +141,9 @@ class Paths(Strict):
     """
 
     type: FieldPath = "type"
+    """The type of a message."""
     run: FieldPath = "run_id"
+    """The id of the run that an event belongs to."""
     thread: FieldPath | None = None
     """An id that all events of one run share."""
     user: FieldPath | None = None
@@ -228,7 +231,9 @@ class Request(Strict):
     """An HTTP request to a service of the target, authorised by the session's token."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    """The HTTP method."""
     service: Name
+    """A service of the target, by name."""
     path: str = Field(pattern=r"^/")
     """Path and query at the service's host; `{user}` and `{n}` are replaced."""
     form: dict[str, str] = {}
@@ -272,6 +277,7 @@ class Dialect(Strict):
     """One service's way of speaking; files in `scenarios/dialects/`."""
 
     title: str
+    """One line that says which way of speaking this is."""
     present: dict[Name, Presentation] = Field(min_length=1)
     """Ways to show a token, by name; `default` is used where a scenario names none."""
     ready: Ready = Ready()

@@ -80,7 +80,9 @@ class Ramp(Strict):
     """From one level to another, then level until the shape's end."""
 
     from_: Level = Field(alias="from")
+    """The level at the beginning."""
     to: Level
+    """The level at the end."""
     over: Duration | None = None
     """How long the ramp itself takes; unset: as long as the shape lasts."""
 
@@ -102,7 +104,9 @@ class Stairs(Strict):
     """Levels at equal distances, one after the other, up or down."""
 
     from_: Level = Field(alias="from")
+    """The first level."""
     to: Level
+    """The last level."""
     steps: int = Field(ge=2, le=1000)
     """How many levels, the first and the last among them."""
     each: Lasting
@@ -132,13 +136,17 @@ class Spike(Strict):
     """A level, for a while another one, and the first again."""
 
     base: Level
+    """The level before the spike and after it."""
     peak: Level
+    """The level of the spike."""
     at: Duration
     """When the spike begins to rise."""
     hold: Duration = 0
     """How long it stays at its peak."""
     rise: Duration = 0
+    """How long the way up takes."""
     fall: Duration = 0
+    """How long the way down takes."""
 
     def curve(self, lasts_ns: int) -> Curve:
         """Six points."""
@@ -161,10 +169,13 @@ class Sine(Strict):
     """
 
     mean: Level
+    """The level it swings about."""
     swing: Level
     """How far it goes above the mean and below it."""
     period: Lasting
+    """How long one swing takes."""
     error: Fraction = Field(default=0.001, gt=0)
+    """How far the straight lines may be from the sine, as a share of the swing."""
     phase: Fraction = 0.0
     """Where in the period it begins: 0 at the mean and rising, 75% at the lowest."""
 
@@ -200,9 +211,11 @@ class Soak(Strict):
     """One level for long, with a gentle way up and down where that is wanted."""
 
     level: Level
+    """The level."""
     rise: Duration = 0
     """Time from nothing to the level. A stage that is judged for `drift` has none."""
     fall: Duration = 0
+    """Time from the level to nothing, at the end."""
 
     def curve(self, lasts_ns: int) -> Curve:
         """Two points, or four."""

@@ -52,12 +52,19 @@ class Injection(Strict):
     model_config = ConfigDict(alias_generator=to_camel)
 
     at_once_users: int | None = Field(default=None, ge=1, le=COUNT_MAX)
+    """So many users at once."""
     nothing_for: Positive | None = None
+    """A pause."""
     ramp_users: int | None = Field(default=None, ge=1, le=COUNT_MAX)
+    """So many users, evenly over `during`."""
     constant_users_per_sec: float | None = Field(default=None, ge=0, le=units.RATE_HZ_MAX)
+    """Users per second, for `during`."""
     ramp_users_per_sec: float | None = Field(default=None, ge=0, le=units.RATE_HZ_MAX)
+    """Users per second at the beginning; `to` is the end."""
     stress_peak_users: int | None = Field(default=None, ge=1, le=PEAK_MAX)
+    """So many users over `during`, most of them in its middle."""
     increment_users_per_sec: float | None = Field(default=None, gt=0, le=units.RATE_HZ_MAX)
+    """How many users per second each level has more."""
     constant_concurrent_users: int | None = None
     """Refused: write clients or clients_curve, with once = false."""
     ramp_concurrent_users: int | None = None
@@ -65,12 +72,19 @@ class Injection(Strict):
     increment_concurrent_users: int | None = None
     """Refused: write clients or clients_curve, with once = false."""
     during: Positive | None = None
+    """How long the step lasts."""
     to: float | None = Field(default=None, ge=0, le=units.RATE_HZ_MAX)
+    """Of rampUsersPerSec: users per second at its end."""
     randomized: bool | None = None
+    """Arrivals by chance (Poisson) in place of even ones."""
     times: int | None = Field(default=None, ge=1, le=1000)
+    """Of incrementUsersPerSec: how many levels."""
     each_level_lasting: Positive | None = None
+    """Of incrementUsersPerSec: how long each level lasts."""
     separated_by_ramps_lasting: Seconds | None = None
+    """Of incrementUsersPerSec: how long the way between levels takes."""
     starting_from: float | None = Field(default=None, ge=0, le=units.RATE_HZ_MAX)
+    """Of incrementUsersPerSec: users per second of the first level."""
 
     @model_validator(mode="after")
     def _means_the_same_here(self) -> Injection:

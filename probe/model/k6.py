@@ -65,7 +65,9 @@ class Step(_Words):
     """One of k6's stages."""
 
     duration: Duration
+    """How long the way to `target` takes."""
     target: int = Field(ge=0)
+    """Iterations per time unit, or VUs, at its end."""
 
 
 class K6(_Words):
@@ -75,15 +77,25 @@ class K6(_Words):
         "constant-arrival-rate", "ramping-arrival-rate", "constant-vus", "ramping-vus",
         "per-vu-iterations", "shared-iterations", "externally-controlled",
     ]  # fmt: skip
+    """Which executor; those that cannot be had exactly are refused, and why is told."""
     rate: int | None = Field(default=None, ge=1)
+    """Iterations started per time unit."""
     time_unit: Lasting | None = None
+    """What `rate` and the stages' targets count by; unset: 1s."""
     duration: Lasting | None = None
+    """How long it lasts."""
     start_rate: int | None = Field(default=None, ge=0)
+    """Iterations per time unit at the beginning; unset: 0."""
     stages: tuple[Step, ...] = ()
+    """The line that the rate or the VUs follow."""
     vus: int | None = Field(default=None, ge=1)
+    """VUs, which are clients here; unset: 1."""
     start_vus: int | None = Field(default=None, ge=0, alias="startVUs")
+    """VUs at the beginning; unset: 1."""
     iterations: int | None = Field(default=None, ge=1)
+    """Iterations of each VU: only 1."""
     start_time: Duration | None = None
+    """When it begins."""
     graceful_stop: Duration | None = None
     """Has to be "0s" where the curve ends clients."""
     graceful_ramp_down: Duration | None = None

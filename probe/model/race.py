@@ -56,6 +56,7 @@ class Actor(Strict):
     finally_: tuple[Step, ...] = Field(default=(), alias="finally")
     """Clean-up steps: played at the end, however it went; they decide nothing."""
     present: Name = "default"
+    """Presentation of the dialect that it uses."""
     endpoints: tuple[Name, ...] = ()
     """Endpoints in turn, trial by trial; none given: all of the target's."""
     user: Name | None = None
@@ -109,9 +110,10 @@ class Actor(Strict):
 
 
 class Race(Strict):
-    """What is tried; see the module."""
+    """What is tried, at which offsets, and what it is called when it goes wrong."""
 
     actors: dict[Name, Actor] = Field(min_length=1)
+    """Who races, by name."""
     range: tuple[Offset, Offset]
     """Offsets that are tried, from and to."""
     shape: Literal["window", "step"] = "window"

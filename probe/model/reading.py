@@ -51,10 +51,12 @@ def build(
     try:
         built = model.model_validate(filled)
     except ValidationError as error:
-        gaps = {problem.path for problem in problems}
+        gaps = [problem.path for problem in problems]
         for item in error.errors(include_url=False):
             found = _problem(model, data, item, origin, hidden)
-            if found.path not in gaps:
+            # Of a table that misses a variable, what it says as a whole is said of the gap.
+            whole = f"{found.path}." if item["type"] == "value_error" else found.path
+            if not any(gap == found.path or gap.startswith(whole) for gap in gaps):
                 problems.append(_without(found, hidden, variables or {}))
         raise ConfigError(*problems) from None
     if problems:

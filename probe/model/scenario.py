@@ -35,6 +35,7 @@ class Population(Strict):
     """Clients that do the same."""
 
     shape: Shape
+    """How many come, and when: see docs/shapes.md."""
     script: Script = "visit"
     """Steps, or `visit`: connect, one run where the dialect has runs, settle, close."""
     finally_: tuple[Step, ...] = Field(default=(), alias="finally")
@@ -74,18 +75,26 @@ class Limit(Strict):
     """A rate over units of replication (restarts, sessions), gated by its 95 % bound."""
 
     rate: Fraction
+    """The share that is wanted; its 95 % bound is what is judged."""
     within: Duration | None = None
+    """The time in which a restart has to have come that far."""
     required: bool = True
+    """False: what is not decided does not count in the verdict; a FAIL does."""
 
 
 class LatencyLimit(Strict):
     """An upper limit for one quantile of one phase."""
 
     phase: Phase = "connect"
+    """From where to where; `connect` is ready minus the intended start."""
     quantile: Quantile = 0.95
+    """Which quantile is held to the limit; its upper 95 % bound is judged."""
     within: Duration
+    """The limit."""
     population: Name | None = None
+    """Only clients of this population; unset: all of the stage."""
     required: bool = True
+    """False: what is not decided does not count in the verdict; a FAIL does."""
 
 
 class Delivery(Strict):
@@ -96,6 +105,7 @@ class Delivery(Strict):
     unknown: Fraction = 0.01
     """Share of events of which it may stay unknown whether they were lost."""
     required: bool = True
+    """False: what is not decided does not count in the verdict; a FAIL does."""
 
 
 class Drift(Strict):
@@ -106,12 +116,14 @@ class Drift(Strict):
     memory: Fraction = 0.5
     """Growth of the memory that the service's health tells, where it tells it."""
     required: bool = True
+    """False: what is not decided does not count in the verdict; a FAIL does."""
 
 
 class Expect(Strict):
     """What a stage is held to; what is not named here is reported, never judged."""
 
     latency: tuple[LatencyLimit, ...] = ()
+    """Upper limits for quantiles of the phases of a connect."""
     success: Limit | None = None
     """Share of clients that completed their script."""
     recovery: Limit | None = None
@@ -193,6 +205,7 @@ class Stage(Strict):
     """One activity."""
 
     activity: Literal["preflight", "matrix", "race", "load", "capacity"] = "load"
+    """What is done: look, go through a table, race, let clients come, or climb."""
     table: Literal["presentations", "negotiation", "authentication"] = "presentations"
     """Of a matrix: what is gone through."""
     cases: tuple[Name, ...] = ()
@@ -201,14 +214,19 @@ class Stage(Strict):
     """Of a matrix of tokens or presentations: only these presentations; none given: all that
     are not optional."""
     race: Race | None = None
+    """Of activity `race`: who races, and when."""
     capacity: Capacity | None = None
+    """Of activity `capacity`: how the climb to the knee goes."""
     anchor: Literal["start", "restart"] = "start"
+    """What times count from: the start of the stage, or each restart of the target."""
     trials: int = Field(default=1, ge=1, le=10_000)
     """Repeats; for anchor `restart` the number of restarts."""
     budget: Duration = 300 * S
     """After this much time in the stage no trial begins and no client is let go."""
     settle: Settle = Settle()
+    """Of anchor `restart`: when a trial may end before its clients are all through."""
     populations: dict[Name, Population] = {}
+    """Of a load: who comes, by name."""
     present: Name = "default"
     """Preflight: the presentation of the dialect that its clients use."""
     health_every: Duration | None = None
@@ -221,6 +239,7 @@ class Stage(Strict):
     abort_on_fail: bool = False
     """Stop the stage as soon as a witness has failed it."""
     expect: Expect = Expect()
+    """What the stage is held to."""
 
     @model_validator(mode="after")
     def _fits_its_activity(self) -> Stage:
@@ -272,9 +291,11 @@ class Scenario(Strict):
     """One file in `scenarios/`."""
 
     title: str
+    """One line that says what is asked."""
     target: str = "lab"
     """Name of the target file used where none is given (never where CI is set)."""
     stages: dict[Name, Stage] = Field(min_length=1)
+    """By name, in the order in which they are played."""
     keep_messages: int = Field(default=200, ge=0)
     """How many messages of the run are kept whole (redacted) as evidence."""
     beyond: Literal["warn", "refuse"] = "warn"

@@ -15,6 +15,9 @@ from pydantic.json_schema import SkipJsonSchema
 from probe.model.base import Duration, GateOffset, Name, Size, Strict
 
 S = 1_000_000_000
+Within = Annotated[
+    Duration, Field(description="A longer wait is a timeout, which ends the script.")
+]
 
 
 class Session(Protocol):
@@ -143,6 +146,7 @@ class Connect(Strict):
 
     do: Literal["connect"]
     present: Name | None = None
+    """Presentation of the dialect; unset: the population's."""
     ready: bool = True
     """False: go on at the 101."""
     expect: Literal["ready", "refused", "either"] = "ready"
@@ -172,13 +176,14 @@ class Handshake(Strict):
 
     do: Literal["handshake"]
     case: Name
+    """A case of the negotiation matrix, such as `no_offer`."""
 
 
 class Refresh(Strict):
     """Get a new token and show it on the open connection."""
 
     do: Literal["refresh"]
-    within: Duration = 5 * S
+    within: Within = 5 * S
     wait: bool = True
     """False: do not wait for the answer."""
 
@@ -199,7 +204,7 @@ class Gone(Strict):
     """Wait until the service ends the connection."""
 
     do: Literal["gone"]
-    within: Duration = 5 * S
+    within: Within = 5 * S
 
 
 class Send(Strict):
@@ -207,13 +212,14 @@ class Send(Strict):
 
     do: Literal["send"]
     text: str
+    """The message; `{user}`, `{token}` and `{n}` are replaced."""
 
 
 class Run(Strict):
     """Start runs and wait until each is over."""
 
     do: Literal["run"]
-    count: int = Field(default=1, ge=1, le=1000)
+    count: int = Field(default=1, ge=1, le=1000, description="How many runs at the same time.")
     size: int = Field(default=1, ge=1, le=100_000)
     """Fills `{size}` of the start message: how many repeated events are asked for."""
     pad: int = Field(default=0, ge=0, le=1 << 20)
@@ -234,7 +240,7 @@ class Settle(Strict):
     """Send the dialect's sentinel (else a ping) and wait until it comes back."""
 
     do: Literal["settle"]
-    within: Duration = 5 * S
+    within: Within = 5 * S
     expect: Literal["answer", "silence"] = "answer"
     """`silence`: that it is answered ends the script, and that it cannot be sent does not."""
 
@@ -249,23 +255,23 @@ class Stall(Strict):
     """Read nothing for a while."""
 
     do: Literal["stall"]
-    lasts: Duration
+    lasts: Duration = Field(description="For how long.")
 
 
 class Squeeze(Strict):
     """Find how many events a slow reader may leave unread before any is lost."""
 
     do: Literal["squeeze"]
-    upto: int = Field(ge=2, le=100_000)
-    repeats: int = Field(default=3, ge=1, le=100)
-    pad: int = Field(default=1000, ge=0, le=1 << 20)
+    upto: int = Field(ge=2, le=100_000, description="Most events of one run that are tried.")
+    repeats: int = Field(default=3, ge=1, le=100, description="How often each size is tried.")
+    pad: int = Field(default=1000, ge=0, le=1 << 20, description="Bytes more in each event.")
 
 
 class Flood(Strict):
     """Send many sentinels at once."""
 
     do: Literal["flood"]
-    count: int = Field(ge=1, le=100_000)
+    count: int = Field(ge=1, le=100_000, description="How many.")
 
 
 class Large(Strict):
@@ -273,6 +279,7 @@ class Large(Strict):
 
     do: Literal["large"]
     size: Size
+    """How large the message is."""
 
 
 class Await(Strict):
@@ -280,7 +287,8 @@ class Await(Strict):
 
     do: Literal["await"]
     event: str
-    within: Duration = 5 * S
+    """The type, as the dialect names it."""
+    within: Within = 5 * S
 
 
 class Echo(Strict):
@@ -288,14 +296,15 @@ class Echo(Strict):
 
     do: Literal["echo"]
     text: str = "probe {user} {n}"
-    within: Duration = 5 * S
+    """The message; `{user}` and `{n}` are replaced."""
+    within: Within = 5 * S
 
 
 class Hold(Strict):
     """Stay connected."""
 
     do: Literal["hold"]
-    lasts: Duration
+    lasts: Duration = Field(description="For how long.")
     ping_every: Duration | None = None
     """Send a WebSocket ping this often meanwhile, and want its answer."""
 
@@ -304,14 +313,14 @@ class Ping(Strict):
     """Send a ping and wait for its pong."""
 
     do: Literal["ping"]
-    within: Duration = 5 * S
+    within: Within = 5 * S
 
 
 class Close(Strict):
     """Close the connection."""
 
     do: Literal["close"]
-    code: int = Field(default=1000, ge=1000, le=4999)
+    code: int = Field(default=1000, ge=1000, le=4999, description="The close code that is sent.")
 
 
 class Http(Strict):
@@ -319,7 +328,8 @@ class Http(Strict):
 
     do: Literal["http"]
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "DELETE"
-    service: Name
+    """The HTTP method."""
+    service: Name = Field(description="A service of the target, by name.")
     path: str = Field(pattern=r"^/")
     """Path and query; `{user}` and `{n}` are replaced."""
 

@@ -49,19 +49,27 @@ class Shape(Strict):
     """
 
     rate: Rate | None = None
+    """So many arrivals a second, for as long as it `lasts`."""
     rate_curve: tuple[tuple[Duration, Rate], ...] = ()
     """Points (time, rate); linear in between, a step where two points share a time."""
     clients: int | None = Field(default=None, ge=1)
+    """So many clients at once; with `once = false` for as long as it `lasts`."""
     clients_curve: tuple[tuple[Duration, Annotated[int, Field(ge=0)]], ...] = ()
     """Points (time, clients). Who comes again after a fall of the curve is a new client."""
     ramp: Ramp | None = None
+    """From one level to another."""
     stairs: Stairs | None = None
+    """Levels one after the other."""
     spike: Spike | None = None
+    """A level, for a while another one, and the first again."""
     sine: Sine | None = None
+    """A level that swings."""
     soak: Soak | None = None
+    """One level for long."""
     herd: int | None = Field(default=None, ge=1)
     """So many clients at once, who climb the dialect's retry ladder until they are in."""
     replay: Replay | None = None
+    """Arrivals as they were recorded."""
     k6: K6 | None = None
     """A scenario of k6: its executor, with that executor's options."""
     artillery: tuple[Phase, ...] = ()

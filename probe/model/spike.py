@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from probe.model.base import Duration, Fraction, Strict
 from probe.units import canonical_duration
@@ -33,7 +33,19 @@ class AfterSpike(Strict):
     least: Duration = 120 * S
     """The way back may take this long, or `spikes` times the spike if that is longer."""
     spikes: float = Field(default=5.0, ge=0, le=1000)
+    """How many times the length of the spike it may take; see `least`."""
     required: bool = True
+    """False: what is not decided does not count in the verdict; a FAIL does."""
+
+    @field_validator("goodput")
+    @classmethod
+    def _can_be_proven(cls, goodput: float) -> float:
+        if goodput >= 1:
+            raise ValueError(
+                "no count of clients proves that all are served as before: ask for less, such as "
+                '"99%"'
+            )
+        return goodput
 
     def budget_ns(self, spike_ns: int) -> int:
         """How long the way back from a spike of that length may take."""

@@ -43,16 +43,20 @@ class Endpoint(Strict):
     """One WebSocket endpoint."""
 
     url: WebSocket
+    """`ws://` or `wss://`; `{lab}` stands for the embedded lab's address."""
 
 
 class Service(Strict):
     """One service to ask for its health over HTTP."""
 
     url: Http
+    """Where its health is asked for."""
     field: str | None = "status"
     """Dotted path in a JSON answer that says how it is; unset: the HTTP status alone."""
     healthy: tuple[str, ...] = ("healthy", "ok", "up", "pass")
+    """Words of `field` that say healthy."""
     degraded: tuple[str, ...] = ("degraded", "warn")
+    """Words of `field` that say degraded."""
     within: Duration = 2 * S
     """No answer for longer is no answer."""
 
@@ -80,6 +84,7 @@ class Restart(Strict):
     """How this target is restarted."""
 
     by: Literal["none", "command", "lab"] = "none"
+    """`command` runs a program; `lab` restarts the embedded lab; `none`: not at all."""
     command: tuple[str, ...] = ()
     """The program and its arguments; no shell reads it."""
     within: Duration = 120 * S
@@ -98,10 +103,13 @@ class Tls(Strict):
     """How a wss or https connection is verified."""
 
     verify: bool = True
+    """False: any certificate is taken."""
     ca_file: str | None = None
     """PEM file of the authorities to trust instead of the system's."""
     client_cert: str | None = None
+    """PEM file of the certificate that the client shows."""
     client_key: str | None = None
+    """PEM file of its key."""
     server_name: str | None = None
     """Name sent in SNI and verified; unset: the host of the URL."""
 
@@ -168,6 +176,7 @@ class Lab(Strict):
     processes: int = Field(default=1, ge=1, le=64)
     """How many serve; beyond 1 one more listens and gives each user to one of them."""
     boot: dict[Literal["listening", "healthy", "ready"], Duration] = {}
+    """How long after its start it listens, says healthy, and is ready."""
     pace: Duration = 1_000_000
     """Pause between the events of a run."""
     limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?/[1-9]\d*$")] | None = None
@@ -186,14 +195,19 @@ class Target(Strict):
     """One service; files in `scenarios/targets/`."""
 
     title: str
+    """One line that says which service this is."""
     kind: Literal["service", "lab"] = "service"
+    """`lab`: the embedded lab, which the probe starts itself."""
     dialect: str = "agent_events"
     """Name of a dialect file, or a path to one."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
+    """WebSocket endpoints by name; clients go to them in turn."""
     services: dict[Name, Service] = {}
+    """HTTP services to ask for health, by name."""
     safety: Safety = Safety()
     restart: Restart = Restart()
     auth: Auth = NoAuth()
+    """How tokens come: `source` says which of the tables this is."""
     tls: Tls = Tls()
     network: Network = Network()
     lab: Lab | None = None

@@ -34,6 +34,7 @@ _TIMES: Final = {
 _USUAL: Final = frozenset({"delivered", "recovered", "elsewhere", "stalled"})
 _CLASSES: Final = {"gap_lost": "missed while the client was away"}
 _QUANTILES: Final = ("p50", "p95", "p99")
+_NOTHING: Final[tuple[object, ...]] = (None, "", [], {}, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,21 @@ class Breakdown:
 
 
 def health_tables(health: object) -> list[Breakdown]:
-    """Services, endpoints and token endpoint of each stage that asked them."""
+    """Services, endpoints and token endpoint of each stage that asked them.
+
+    What none of them tells has no column.
+    """
     out: list[Breakdown] = []
     for stage, parts in _stages(health):
         for name, one in (("services", "service"), ("endpoints", "endpoint"), ("tokens", "tokens")):
             rows = parts.get(name)
             rows = [rows] if isinstance(rows, Mapping) and rows else rows
             if isinstance(rows, list | tuple) and rows:
-                keys = list(dict.fromkeys(key for row in rows for key in row))
+                keys = [
+                    key
+                    for key in dict.fromkeys(key for row in rows for key in row)
+                    if any(row.get(key) not in _NOTHING for row in rows)
+                ]
                 header = tuple(figures.words(key) for key in keys)
                 cells = tuple(
                     tuple(figures.cell(key, row.get(key)) for key in keys) for row in rows

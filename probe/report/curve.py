@@ -142,10 +142,19 @@ def curve_lines(curve: Curve, levels_max: int | None = None) -> list[str]:
     limit = f"; the limit (|) is {figures.duration(curve.within_s)}" if curve.within_s else ""
     lines = [f"{curve.name}: {curve.knee}{limit}", head.rstrip()]
     lines += [_line(curve, row, span) for row in rows]
+    if any(row.quantile_s for row in rows):
+        lines.append(f"  # {curve.quantile}, = its 95 % bounds, . p50{_signs(curve)}")
     left = len(curve.levels) - len(rows)
     if left:
-        lines.append(f"  {left} more levels are in report.md")
+        lines.append(f"  {left} more {'level is' if left == 1 else 'levels are'} in report.md")
     return lines
+
+
+def _signs(curve: Curve) -> str:
+    """What the other signs mean, of those that are drawn."""
+    limit = ", | the limit" if curve.within_s else ""
+    known = curve.low is not None or curve.high is not None
+    return f"{limit}{', * where the knee may be' if known else ''}"
 
 
 def _curve(stage: str, told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Curve:

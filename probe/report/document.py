@@ -57,6 +57,7 @@ def document(judgement: Judgement) -> dict[str, Any]:
             "figures": fitness.figures,
         },
         "authenticity": judgement.authenticity,
+        "accepted": judgement.accepted,
     }
     shaped = msgspec.convert(settled(fields), VerdictDocument)
     whole: dict[str, Any] = msgspec.to_builtins(shaped)

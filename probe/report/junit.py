@@ -3,7 +3,8 @@
 The rule: the suite is green exactly when the run is PASS and whole. A required check that
 is not PASS is red: an ERROR is an `error`, FAIL, INCONCLUSIVE and SKIPPED are a `failure` of
 that type, and a FAIL is red even when it is not required, since it fails the run. What is not
-required and not PASS is `skipped`, with its verdict in the message. Where the
+required and not PASS is `skipped`, with its verdict in the message, and so is what fails by
+accepted findings alone, with who accepted it and until when. Where the
 checks alone would stay green, or the probe was unfit, test cases named `run.…` are red.
 Untrusted text is made visible first, which also leaves only legal XML characters
 (XML 1.0, section 2.2).
@@ -53,6 +54,7 @@ def junit_xml(judgement: Judgement) -> bytes:
         "target": facts.marked_target,
         "seed": "" if facts.seed is None else facts.seed,
         "verdict": judgement.headline,
+        **({"accepted findings": "; ".join(judgement.accepted)} if judgement.accepted else {}),
     }
     for name, value in told.items():
         ET.SubElement(properties, "property", {"name": name, "value": visible(value)})
@@ -67,7 +69,10 @@ def _case(check: Check, scenario: str, findings: Sequence[Finding]) -> ET.Elemen
     told = f"{check.message} ({check.evidence}, n {check.n})"
     mine = [finding for finding in findings if finding.check == check.id]
     red = check.required or check.verdict is Outcome.FAIL
-    if check.verdict is Outcome.PASS:
+    if check.accepted:
+        mark = ET.SubElement(case, "skipped", {"message": visible(f"{check.verdict} {told}")})
+        mark.text = "\n".join(line for finding in mine for line in _finding_lines(finding))
+    elif check.verdict is Outcome.PASS:
         ET.SubElement(case, "system-out").text = visible(told)
     elif not red:
         message = visible(f"{check.verdict} (not required): {told}")
@@ -127,6 +132,7 @@ def _mark(case: ET.Element, tag: str, kind: str, message: str, findings: Sequenc
 def _finding_lines(finding: Finding) -> list[str]:
     lines = [
         visible(f"{finding.code} ({finding.severity}, {finding.count} seen): {finding.message}"),
+        *([visible(f"{has.said}: {has.why}")] if (has := finding.accepted) else []),
         visible(f"likely cause: {finding.cause or 'not known'}"),
     ]
     for witness in finding.witness[:1]:

@@ -8,13 +8,13 @@ backticks in it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from probe.check.race_words import digits_of
 from probe.report import figures, views
 from probe.report.breakdowns import Breakdown, delivery_tables, health_tables
+from probe.report.comparison_views import comparison_markdown
 from probe.report.curve import (
     LEVEL_HEADER,
     capacity_rows,
@@ -24,24 +24,21 @@ from probe.report.curve import (
     level_rows,
 )
 from probe.report.facts import facts_of
+from probe.report.markup import escaped, fenced, line, table
 from probe.report.plots import picture_name, plots_of, spike_plots, text_lines
 from probe.report.race_rows import race_rows
 from probe.report.races import SHRUNK, SHRUNK_HEADER, shrunk_rows, shrunk_toml
-from probe.report.visible import visible
+from probe.report.worklog import ASKED_HEADER, asked_rows, next_step, peer_rows
 from probe.stats.window import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from probe.check.verdict import Check, Finding, Judgement
+    from probe.check.verdict import Check, Finding, Judgement, Outcome
     from probe.report.plots import Plot
 
-ROWS_MAX: Final = 100
 FINDINGS_MAX: Final = 50
 WITNESSES_MAX: Final = 3
-_ACTIVE: Final = re.compile(r"[&<\\`*|~$#]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;"}
-_OPENS_BLOCK: Final = re.compile(r"^(\d*)(?=[-+=>\[]|(?<=\d)[.)](?:\s|$))")
 _TITLES: Final = {
     "latency": ("Latency", ("stage", "phase")),
     "restarts": ("Restarts", ("stage",)),
@@ -54,7 +51,9 @@ _BROKEN_DOWN: Final[Mapping[str, Callable[[object], list[Breakdown]]]] = {
     "health": health_tables,
     "delivery": delivery_tables,
 }
-_ELSEWHERE: Final = frozenset({"counts", "races", "capacity", "levels", "goodput_over_time"})
+_ELSEWHERE: Final = frozenset(
+    {"counts", "health", "races", "capacity", "levels", "goodput_over_time", "comparison"}
+)
 # Of a restart the interval is shown and not its middle too: a row has to fit a page.
 _LEFT_OUT: Final = frozenset(
     {
@@ -68,51 +67,23 @@ _LEFT_OUT: Final = frozenset(
 
 def markdown(judgement: Judgement) -> str:
     """The report; the same text for the same judgement."""
+    summed = judgement.summary
     sections = [
         _head(judgement),
+        _asked(judgement),
         _what_ran(judgement),
+        _part("health", summed.get("health")),
         _checks(judgement.checks),
-        *(_part(key, value) for key, value in judgement.summary.items() if key not in _ELSEWHERE),
-        _spikes(judgement.summary),
-        _capacity(judgement.summary),
-        _races(judgement.summary),
-        _findings(judgement.findings),
+        _findings(judgement),
+        comparison_markdown(summed.get("comparison")),
+        *(_part(key, value) for key, value in summed.items() if key not in _ELSEWHERE),
+        _spikes(summed),
+        _capacity(summed),
+        _races(summed),
         _fitness(judgement),
         _again(judgement),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def escaped(text: object) -> str:
-    """Untrusted text as part of a line or a table cell, showing what it says.
-
-    A closing bracket is escaped where a link, an image or a definition would need it.
-    """
-    return _ACTIVE.sub(
-        lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), visible(text).strip()
-    )
-
-
-def line(text: object) -> str:
-    """The same at the start of a line, where it could open a quote, a list or a heading."""
-    return _OPENS_BLOCK.sub(r"\1\\", escaped(text))
-
-
-def fenced(lines: Iterable[object], language: str = "text") -> str:
-    """Untrusted lines as a code block that they cannot close."""
-    shown = [visible(one) for one in lines]
-    longest = max((len(run) for one in shown for run in re.findall(r"`+", one)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return "\n".join([fence + language, *shown, fence])
-
-
-def table(header: Sequence[str], body: Sequence[Sequence[object]]) -> str:
-    """A table with as many cells in each row as the header has; past the cap it says so."""
-    lines = [header, ["---"] * len(header)]
-    lines += [[escaped(cell) for cell in row] for row in body[:ROWS_MAX]]
-    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    more = len(body) - ROWS_MAX
-    return f"{text}\n\n{more:,} more rows are in the JSON files of the run." if more > 0 else text
 
 
 def _head(judgement: Judgement) -> str:
@@ -124,10 +95,17 @@ def _head(judgement: Judgement) -> str:
     reasons = [*judgement.reasons, *views.cut_short(judgement)]
     if reasons:
         lines += ["", "Why:", "", *(f"- {line(reason)}" for reason in reasons)]
+    if judgement.accepted:
+        lines += ["", "Accepted findings:", "", *(f"- {line(a)}" for a in judgement.accepted)]
     figures_ = views.leading(judgement)
     if figures_:
         lines += ["", "Figures:", "", *(f"- {line(figure)}" for figure in figures_)]
     return "\n".join(lines)
+
+
+def _asked(judgement: Judgement) -> str:
+    rows = asked_rows(judgement)
+    return f"## What was asked\n\n{table(ASKED_HEADER, rows)}" if rows else ""
 
 
 def _what_ran(judgement: Judgement) -> str:
@@ -147,11 +125,16 @@ def _what_ran(judgement: Judgement) -> str:
     }
     if facts.stages and not rows:
         told["stages"] = facts.stages
-    told |= figures.flat(judgement.summary.get("counts"))
+    counts = judgement.summary.get("counts")
+    told |= counts if isinstance(counts, Mapping) else {}
     text = f"## What ran\n\n{_fact_table(told)}"
     if rows:
         text += f"\n\n{_row_table(rows)}"
-    evidence = figures.flat(judgement.authenticity)
+    seen = judgement.authenticity
+    header, peers = peer_rows(seen.get("peers"))
+    evidence = {key: value for key, value in seen.items() if key != "peers"}
+    if header:
+        text += f"\n\nWho answered:\n\n{table(header, peers)}"
     if evidence:
         text += f"\n\nEvidence that it ran:\n\n{_fact_table(evidence)}"
     return text
@@ -159,7 +142,7 @@ def _what_ran(judgement: Judgement) -> str:
 
 def _checks(checks: Sequence[Check]) -> str:
     if not checks:
-        return "## Checks\n\nNo check was executed: nothing was judged."
+        return "## Results against their limits\n\nNo check was executed: nothing was judged."
     header = [
         "verdict", "check", "required", "evidence", "n",
         "estimate", "95 % interval", "limit", "what it says", "smallest effect seen", "control",
@@ -173,13 +156,14 @@ def _checks(checks: Sequence[Check]) -> str:
             f"{check.n:,}",
             *_estimated(check),
             figures.amount(check.limit, check.unit),
-            check.message,
+            views.unfit_once(check.message),
             check.smallest or figures.MISSING,
             check.control,
         ]
         for check in views.worst_first(checks)
     ]
-    return f"## Checks\n\n{table(header, body)}"
+    note = "Bounds in words decide and are one-sided; the interval beside them is two-sided."
+    return f"## Results against their limits\n\n{table(header, body)}\n\n{note}"
 
 
 def _estimated(check: Check) -> tuple[str, str]:
@@ -273,21 +257,27 @@ def _row_table(rows: Sequence[views.Row]) -> str:
     return table([escaped(figures.words(name)) for name in keys], body)
 
 
-def _findings(findings: Sequence[Finding]) -> str:
+def _findings(judgement: Judgement) -> str:
+    findings = judgement.findings
     if not findings:
         return "## Findings\n\nNone."
-    sections = [_finding(finding) for finding in views.gravest_first(findings)[:FINDINGS_MAX]]
+    verdicts = {check.id: check.verdict for check in judgement.checks}
+    sections = [
+        _finding(finding, verdicts.get(finding.check))
+        for finding in views.gravest_first(findings)[:FINDINGS_MAX]
+    ]
     more = len(findings) - FINDINGS_MAX
     if more > 0:
         sections.append(f"{more:,} more findings are in verdict.json.")
     return "\n\n".join(["## Findings", *sections])
 
 
-def _finding(finding: Finding) -> str:
+def _finding(finding: Finding, verdict: Outcome | None) -> str:
     check = f", check {escaped(finding.check)}" if finding.check else ""
     parts = [
         f"### {escaped(finding.code)}",
         f"{finding.severity}, evidence: {finding.evidence}, seen {finding.count:,} times{check}",
+        *([line(f"{finding.accepted.said}: {finding.accepted.why}")] if finding.accepted else []),
         line(finding.message),
         f"Likely cause: {escaped(finding.cause or 'not known')}",
     ]
@@ -297,6 +287,7 @@ def _finding(finding: Finding) -> str:
     more = len(finding.witness) - WITNESSES_MAX
     if more > 0:
         parts.append(f"{more:,} more witnesses are in verdict.json.")
+    parts.append(f"Next step: {escaped(next_step(finding, verdict))}")
     if finding.reproduce:
         parts += ["Again, just this:", fenced([finding.reproduce], "sh")]
     return "\n\n".join(parts)

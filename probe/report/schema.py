@@ -38,6 +38,9 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     smallest: Annotated[str, Meta(description="The smallest effect this n could have seen.")]
     control: Annotated[str, Meta(description='The control that shows it can see, or "none".')]
     message: str
+    accepted: Annotated[
+        bool, Meta(description="It fails by accepted findings alone, and does not fail the run.")
+    ]
 
 
 class StepEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,6 +69,15 @@ class WitnessEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     steps: list[StepEntry]
 
 
+class AcceptanceEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who has accepted a finding, the last day of that, and why; `ended`: no longer."""
+
+    owner: str
+    until: Annotated[str, Meta(description="ISO 8601 date; that day is included.")]
+    why: str
+    ended: bool
+
+
 class FindingEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A broken expectation; `code` is stable, `check` the id of the check it broke or ""."""
 
@@ -78,6 +90,7 @@ class FindingEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     witness: list[WitnessEntry]
     reproduce: str
     check: str
+    accepted: AcceptanceEntry | None
 
 
 class FitnessEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,7 +113,10 @@ class VerdictDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     schema: Literal[1]
     verdict: Verdict
-    headline: Annotated[str, Meta(description="The verdict, marked where the lab was judged.")]
+    headline: Annotated[
+        str,
+        Meta(description="The verdict, marked where the lab was judged or findings accepted."),
+    ]
     exit_code: ExitCode
     run_id: str
     scenario: str
@@ -116,6 +132,10 @@ class VerdictDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     findings: list[FindingEntry]
     fitness: FitnessEntry
     authenticity: dict[str, Any]
+    accepted: Annotated[
+        list[str],
+        Meta(description="What was accepted, what no longer is, what matched nothing."),
+    ]
 
 
 def verdict_schema() -> dict[str, Any]:

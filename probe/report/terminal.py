@@ -8,6 +8,7 @@ only repeats what a word says already.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import zip_longest
@@ -42,10 +43,13 @@ LINES_MAX: Final = 40
 PASS_LINES_MAX: Final = 30
 CHECK_LINES_MIN: Final = 5
 NAMED_MAX: Final = 20
+ACCEPTED_MAX: Final = 3
 STEPS_MAX: Final = 6
 LEVELS_MIN: Final = 3
 COMMAND_LINES_MAX: Final = 3
 _INDENT: Final = "  "
+_LIMIT: Final = re.compile(r"; limit [^;]{1,20}$")
+_DANGLING: Final = re.compile(r"[,:;](?: \S+){0,2}$")  # where a cut leaves little of a clause
 
 
 def show(judgement: Judgement, console: Console, folder: Path | None = None) -> None:
@@ -71,6 +75,8 @@ def screen(judgement: Judgement, console: Console, folder: Path | None = None) -
     )
     for reason in views.why(judgement)[:2]:
         page.text(reason, lines_max=2, style=colour)
+    for line in _accepted(judgement.accepted):
+        page.text(line, lines_max=2)
     for line in views.leading(judgement)[:5]:
         page.text(line, lines_max=1 if " restart" in line else 2)
     _add_curves(page, judgement)
@@ -136,10 +142,25 @@ class _Page:
     def blank(self) -> None:
         self.lines.append(Text())
 
+    def keeping(self, text: Text, width: int, lines_max: int) -> list[Text]:
+        """The same, but what is left out is left out before the limit at its end."""
+        lines = self.wrap(text, width, lines_max)
+        limit = _LIMIT.search(text.plain)
+        if limit is None or lines[-1].plain.endswith(limit[0]):
+            return lines
+        words = text.plain[: limit.start()].split(" ")
+        while words.pop() and words:
+            kept = _DANGLING.sub("", " ".join(words))
+            shorter = Text(f"{kept}...{limit[0]}", text.style)
+            found = self.wrap(shorter, width, LINES_MAX)
+            if len(found) <= lines_max:
+                return found
+        return lines
+
     def beside(self, cells: Sequence[tuple[str, str, int, int]]) -> list[Text]:
         """Cells (text, style, width, lines_max) in one row of columns, two blanks between."""
         columns = [
-            self.wrap(Text(self.safe(text), style), width, lines_max)
+            self.keeping(Text(self.safe(text), style), width, lines_max)
             for text, style, width, lines_max in cells
         ]
         rows = []
@@ -243,10 +264,7 @@ def _skipped_once(checks: Sequence[Check]) -> list[Check]:
 
 def _told(check: Check) -> str:
     optional = "" if check.required else "not required; "
-    # Why the probe was unfit stands once, in the line of its fitness.
-    message, unfit, _ = check.message.partition(" (the probe was unfit: ")
-    mark = " (unfit probe)" if unfit else ""
-    return f"{optional}{message}{mark}"
+    return f"{optional}{views.unfit_once(check.message)}"
 
 
 def _lines_max(check: Check, pass_lines_max: int) -> int:
@@ -338,6 +356,12 @@ def _add_command(page: _Page, command: str) -> None:
     for line in lines[:-1]:
         page.lines.append(Text(_INDENT) + line + Text(" \\"))
     page.lines.append(Text(_INDENT) + lines[-1])
+
+
+def _accepted(told: Sequence[str]) -> list[str]:
+    more = len(told) - ACCEPTED_MAX
+    rest = [f"... and {more} more on accepted findings in report.md"] if more > 0 else []
+    return [*told[:ACCEPTED_MAX], *rest]
 
 
 def _fitness(judgement: Judgement) -> str:

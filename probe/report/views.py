@@ -86,7 +86,9 @@ def cut_short(judgement: Judgement) -> tuple[str, ...]:
 def leading(judgement: Judgement) -> list[str]:
     """The figures a reader wants first, a line each; none where nothing was counted."""
     summary = judgement.summary
-    lines = _unjudged_lines(judgement) + _restart_lines(rows(summary.get("restarts"), ("stage",)))
+    bounded = {check.stage for check in judgement.checks if check.id == f"{check.stage}.recovery"}
+    lines = _unjudged_lines(judgement)
+    lines += _restart_lines(rows(summary.get("restarts"), ("stage",)), bounded)
     missed = sum(row.get("failed_restarts") or 0 for row in rows(summary.get("recovery")))
     if missed:
         lines.append(f"restarts that were asked for and did not take place: {missed}")
@@ -107,6 +109,12 @@ def _unjudged_lines(judgement: Judgement) -> list[str]:
     names = [str(row.get("name")) for row in ran if row.get("clients")]
     left = [name for name in names if name not in judged]
     return [f"not judged, since nothing is expected of it: {', '.join(left)}"] if left else []
+
+
+def unfit_once(message: str) -> str:
+    """What a check says; why the probe was unfit stands once, where its fitness is told."""
+    said, unfit, _ = message.partition(" (the probe was unfit: ")
+    return f"{said} (unfit probe)" if unfit else said
 
 
 def witness_head(witness: Witness) -> str:
@@ -148,8 +156,11 @@ def _holds_rows(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value)
 
 
-def _restart_lines(restarts: Sequence[Row]) -> list[str]:
-    """Of each stage by itself: restarts of different stages are no repeats of each other."""
+def _restart_lines(restarts: Sequence[Row], bounded: set[str]) -> list[str]:
+    """Of each stage by itself: restarts of different stages are no repeats of each other.
+
+    Of the stages `bounded` a check tells the bound, the one that decides, and it stands there once.
+    """
     stages = list(dict.fromkeys(row.get("stage") for row in restarts))
     lines = []
     for stage in stages:
@@ -159,7 +170,7 @@ def _restart_lines(restarts: Sequence[Row]) -> list[str]:
         if len(whole) < len(own):
             lines.append(f"{prefix}{len(own) - len(whole)} of {len(own)} restarts cut short")
         own = whole
-        lines += [f"{prefix}{line}" for line in _stage_lines(own)]
+        lines += [f"{prefix}{line}" for line in _stage_lines(own, bounded=stage in bounded)]
     return lines
 
 
@@ -169,7 +180,7 @@ def _cut_short(restart: Row) -> bool:
     return restart.get("first_good_session_s") is None and ended in CUT_SHORT
 
 
-def _stage_lines(restarts: Sequence[Row]) -> list[str]:
+def _stage_lines(restarts: Sequence[Row], *, bounded: bool) -> list[str]:
     first = _column(restarts, "first_good_session_s")
     # Where nobody retries there is nobody to wait for.
     retried = [row for row in restarts if row.get("retrying_clients") != 0]
@@ -177,8 +188,9 @@ def _stage_lines(restarts: Sequence[Row]) -> list[str]:
     lines = []
     if first:
         n, k = len(first), sum(map(math.isfinite, first))
-        bound = clopper_pearson(k, n, side="lower").low
-        lines.append(f"{k} of {n} restarts recovered; {figures.at_least(bound)} at 95 % confidence")
+        bound = figures.at_least(clopper_pearson(k, n, side="lower").low)
+        more = "" if bounded else f"; {bound} at 95 % confidence"
+        lines.append(f"{k} of {n} restarts recovered{more}")
         lines.append(_spread_line("first good session", first))
     if everybody:
         lines.append(_spread_line("everybody in", everybody))

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from probe.report.annotations import summary_of
+from probe.report.comparison import NAME as COMPARISON
 from probe.report.curve import curve_name, curves_of
 from probe.report.curve_picture import curve_svg
 from probe.report.document import document, json_bytes, settled, summary
@@ -40,9 +42,10 @@ def write_reports(
 
     The page draws what the folder's history holds; without one it has words and tables alone.
     Where there are races or restarts, their windows, plots and trials come before, and the scenario
-    of a race that was made smaller.
+    of a race that was made smaller; and the comparison with another run, where there was one.
 
-    `step_summary` is a file that the Markdown is appended to (a CI system's summary page).
+    `step_summary` is a file that the Markdown is appended to (a CI system's summary page), as
+    far as there is room in it.
     All is rendered before the first byte is written. Raises OSError, and ProbeError where the
     folder's files cannot be read.
     """
@@ -58,6 +61,7 @@ def write_reports(
         **({WINDOWS: json_bytes(settled(found))} if found else {}),
         **{name: text.encode() for name, text in trials_csv(judgement.summary).items()},
         **({SHRUNK: small.encode()} if small else {}),
+        **({COMPARISON: json_bytes(settled(told))} if (told := summed.get("comparison")) else {}),
         SUMMARY: json_bytes(summary(judgement)),
         JUNIT: junit_xml(judgement),
         REPORT: report,
@@ -67,7 +71,7 @@ def write_reports(
     paths = tuple(_replace(folder / name, data) for name, data in files.items())
     if step_summary is not None:
         with step_summary.open("ab") as stream:
-            stream.write(report)
+            stream.write(summary_of(report, stream.tell()))
     return paths
 
 

@@ -20,6 +20,9 @@ the number of samples it would take, never a guess.
     usl         how a service scales (Universal Scalability Law)
     queueing    what theory says of a service (M/M/c), and Little's law
     spike       after a spike: the way back, or none
+    compare     before and now: the interval of a difference, and what it says
+    sides       one arm of a comparison from the samples of one run
+    course      where a course of runs changed
     fit         limits of a generator that is fit to measure
 
 Intervals that are shown are two-sided 95 %; the bounds of gates are one-sided 95 %.

@@ -7,12 +7,14 @@ the frames of the first, the worst and the last run.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probe.check.catalogue import finding
+from probe.check.delivery import marks
 from probe.check.delivery.breakdown import PHASES, endpoints_of, phases_of
 from probe.check.delivery.classes import ends_of
 from probe.check.delivery.units import LOST, UNKNOWN
@@ -22,11 +24,12 @@ from probe.check.words import counted, duration, of, percent, were
 from probe.stats.tables import fisher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from probe.check.delivery.units import Units
     from probe.check.verdict import Check, Finding
     from probe.check.view import Mask
+    from probe.check.witness import Marks
     from probe.history.columns import Rows
 
 Ints = NDArray[np.int64]
@@ -98,7 +101,8 @@ def _lost(units: Units, code: str, check: str) -> list[Finding]:
         words += f": later events of the runs came, but not {them}"
     common, pattern = _common(units, rows["run"].astype(np.int64), rows["type"], rows["count"])
     worst = np.bincount(rows["run"], weights=rows["count"], minlength=n)[runs]
-    return [_found(units, code, check, number, words + common, runs, worst, pattern)]
+    about = partial(marks.lost, units)
+    return [_found(units, code, check, number, words + common, runs, worst, pattern, about)]
 
 
 def _hung(units: Units, code: str, check: str) -> list[Finding]:
@@ -120,7 +124,8 @@ def _hung(units: Units, code: str, check: str) -> list[Finding]:
     common, _ = _common(units, runs)
     lived = (units.meanwhile.alive - units.runs["begun"])[runs]
     pattern = "start" if most < 0 else ""
-    return [_found(units, code, check, len(runs), words + common, runs, lived, pattern)]
+    about = partial(marks.hung, units)
+    return [_found(units, code, check, len(runs), words + common, runs, lived, pattern, about)]
 
 
 def _duplicated(units: Units, code: str, check: str) -> list[Finding]:
@@ -150,7 +155,8 @@ def _numbers(units: Units, code: str, check: str) -> list[Finding]:
     n = len(units.runs)
     share = f"in {of(len(runs), n, 'run')} ({percent(len(runs) / n)})"
     words = f"{'; '.join(parts)}: {share}"
-    return [_found(units, code, check, len(numbers.wrong), words, runs, None, "")]
+    about = partial(marks.marked, units, places=numbers.wrong)
+    return [_found(units, code, check, len(numbers.wrong), words, runs, None, "", about)]
 
 
 def _late(units: Units, code: str, check: str) -> list[Finding]:
@@ -192,7 +198,8 @@ def _unexpected(units: Units, code: str, check: str) -> list[Finding]:
     pattern = "nameless" if 2 * len(nameless) > number else ""
     pattern = "stranger" if 2 * (strangers + len(alien)) > number else pattern
     runs = np.unique(units.receipts.run[places])
-    return [_found(units, code, check, number, "; ".join(parts), runs, None, pattern)]
+    about = partial(marks.marked, units, places=places)
+    return [_found(units, code, check, number, "; ".join(parts), runs, None, pattern, about)]
 
 
 def _phantom(units: Units, code: str, check: str) -> list[Finding]:
@@ -204,7 +211,8 @@ def _phantom(units: Units, code: str, check: str) -> list[Finding]:
         f"{of(len(runs), int(units.refused.sum()), 'refused run')} {were(len(runs))} carried out "
         f"all the same: {counted(len(places), 'event')} of them came"
     )
-    return [_found(units, code, check, len(places), words, runs, None, "")]
+    about = partial(marks.marked, units, places=places)
+    return [_found(units, code, check, len(places), words, runs, None, "", about)]
 
 
 def _unknown(units: Units, check: str) -> list[Finding]:
@@ -250,7 +258,9 @@ def _marked(
         highest = np.zeros(n, dtype=np.int64)
         np.maximum.at(highest, receipts.run[places], worst)
         scores = highest[runs]
-    return [_found(units, code, check, len(places), message + common, runs, scores, pattern)]
+    about = partial(marks.marked, units, places=places)
+    words = message + common
+    return [_found(units, code, check, len(places), words, runs, scores, pattern, about)]
 
 
 def _found(
@@ -262,11 +272,12 @@ def _found(
     runs: Ints,
     worst: Ints | None,
     pattern: str,
+    about: Callable[[int], Marks] | None = None,
 ) -> Finding:
     order = np.argsort(units.runs["begun"][runs], kind="stable")
     keys = units.runs["key"][runs[order]]
     scores = None if worst is None else worst[order]
-    cases = run_witnesses(units.view, keys, scores)
+    cases = run_witnesses(units.view, keys, scores, about)
     return finding(code, check, count, words, witness=cases, pattern=pattern)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probe.report.page.recorded import Recorded
 
 STYLES: Final = ("uplot.min.css", "page.css")
-SCRIPTS: Final = ("uplot.min.js", "draw.js", "page.js")
+SCRIPTS: Final = ("uplot.min.js", "draw.js", "charts.js", "page.js")
 _WITHOUT_SCRIPT: Final = (
     "This page is drawn by the script in it. report.md beside it says the same in words."
 )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _WHAT: Final = ("what", "value")
 _HEADER: Final = ("where", "n", "rate", "95 % interval")
+_OF_PHASES: Final = ("clients", "in_time", "goodput_rate", "attempts", "amplification")
+_LEAST, _BESIDE, _NARROW = 0.02, 0.75, 0.5  # shares of the axis, of the stretch, of the axis
 
 
 def since_restart(summary: Mapping[str, Any]) -> list[Block]:
@@ -49,7 +51,7 @@ def races(summary: Mapping[str, Any]) -> list[Block]:
             blocks.append(nothing(f"no trial of {stage} could be placed"))
         else:
             blocks.append(_drawn(plot, _points(plot.points), plot.title))
-        blocks.append(table(f"{stage}: figures", _WHAT, list(race_rows(race))))
+        blocks.append(table(f"{stage}: figures", _WHAT, list(race_rows(race)), folded=True))
         if rows := shrunk_rows(race):
             blocks.append(table(f"{stage}: made smaller", SHRUNK_HEADER, rows, folded=True))
     if small := shrunk_toml(summary):
@@ -74,6 +76,7 @@ def _drawn(plot: Plot, points: list[list[Any]], title: str) -> Block:
         "spike": list(plot.spike) if plot.spike else None,
         "told": [told.value_s, told.low_s, told.high_s, told.width_s] if told else None,
         "trials": [[at, int(wrong)] for at, wrong in plot.trials],
+        "closer": _closer(plot),
     }
     rows = [
         [
@@ -87,12 +90,60 @@ def _drawn(plot: Plot, points: list[list[Any]], title: str) -> Block:
     note = "Each rate with its 95 % interval; faint where it rests on fewer than 5 trials."
     if plot.trials:
         note += " Each trial is a stroke: above where it went wrong, below where it held."
+    if data["closer"]:
+        note += " Below, the same closer to what was found."
     return figure("rates", title, note, data, table("Rates as numbers", _HEADER, rows))
+
+
+def _closer(plot: Plot) -> list[float] | None:
+    """Both ends of a stretch about what was found, s, where it is narrow on the whole axis."""
+    told = plot.told
+    if told is None:
+        return None
+    half = (told.width_s or 0.0) / 2
+    low, high = min(told.low_s, told.value_s - half), max(told.high_s, told.value_s + half)
+    room = max(high - low, (plot.to_s - plot.from_s) * _LEAST) * _BESIDE
+    low, high = max(low - room, plot.from_s), min(high + room, plot.to_s)
+    return [low, high] if high - low < _NARROW * (plot.to_s - plot.from_s) else None
 
 
 def spikes(summary: Mapping[str, Any]) -> list[Block]:
     """How many clients were served in time about a spike; [] where there was none."""
-    return [_drawn(plot, _points(plot.points), plot.title) for plot in spike_plots(summary)]
+    phases = summary.get("after_spike") or {}
+    return [
+        each
+        for plot in spike_plots(summary)
+        for each in (
+            _drawn(plot, _points(plot.points), plot.title),
+            *_phases(plot.name, phases.get(plot.name) or ()),
+        )
+    ]
+
+
+def _phases(stage: str, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Before, during and after the spike, with what the retries cost."""
+    cells = [
+        [
+            row["phase"],
+            f"{figures.duration(row['from_s'])} to {figures.duration(row['to_s'])}",
+            *(figures.cell(key, row[key]) for key in _OF_PHASES),
+        ]
+        for row in rows
+    ]
+    header = ["the spike", "time", "clients", "in time", "share", "attempts", "attempts per client"]
+    return [table(f"{stage}: before, during, after", header, cells)] if cells else []
+
+
+def knees(summary: Mapping[str, Any]) -> list[str]:
+    """Where the knee of each climb lies, in a line."""
+    return [
+        f"{curve.name}: {_knee(curve)}{f'; held to: {curve.held_to}' if curve.held_to else ''}"
+        for curve in curves_of(summary)
+    ]
+
+
+def _knee(curve: Curve) -> str:
+    return curve.knee.replace(" (*)", "")
 
 
 def capacity(summary: Mapping[str, Any]) -> list[Block]:
@@ -105,7 +156,8 @@ def capacity(summary: Mapping[str, Any]) -> list[Block]:
             blocks.append(nothing(f"no level of {stage} was played to its end"))
         else:
             blocks.append(_curve(curve, summary["levels"][stage]))
-        blocks.append(table(f"{stage}: what was found", _WHAT, list(capacity_rows(told))))
+        known = [row for row in capacity_rows(told) if row[1] != figures.MISSING]
+        blocks.append(table(f"{stage}: what was found", _WHAT, known, folded=True))
     return blocks
 
 
@@ -123,10 +175,9 @@ def _curve(curve: Curve, rows: Sequence[Mapping[str, Any]]) -> Block:
         "unit": curve.unit,
     }
     note = (
-        f"Held to: {curve.held_to or 'nothing that was told'}; {curve.knee.replace(' (*)', '')}. "
-        f"Above: {curve.quantile} with its one-sided bounds, dashed where no upper one is known, "
-        "at the top edge where it failed; below: what share was served. Shaded: between what is "
-        "proven within and what is proven beyond, open to the right where nothing was."
+        f"Held to: {curve.held_to or 'nothing that was told'}; {_knee(curve)}. Above: "
+        f"{curve.quantile} with its one-sided bounds, dashed where no upper one is known, at the "
+        "top edge where it failed. Below: what share was served."
     )
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[figures.cell(key, row.get(key)) for key in keys] for row in rows]

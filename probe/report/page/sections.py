@@ -13,10 +13,11 @@ from probe.report.breakdowns import health_tables
 from probe.report.facts import facts_of
 from probe.report.page import blocks
 from probe.report.page.blocks import Block, section, table, words
+from probe.report.page.compared import comparison_blocks
 from probe.report.page.completeness import completeness
-from probe.report.page.found import all_findings, first_findings
+from probe.report.page.found import found
 from probe.report.page.latency import latency
-from probe.report.page.rates import capacity, races, since_restart, spikes
+from probe.report.page.rates import capacity, knees, races, since_restart, spikes
 from probe.report.page.timeline import timeline
 from probe.report.plots import STRIP_SIGNS
 
@@ -26,41 +27,35 @@ if TYPE_CHECKING:
 
 LINES_MAX: Final = 3_000
 _EMPTY: Final = (None, "")
+_VETOED: Final = " (vetoed: the probe was unfit)"
 
 
 def content(judgement: Judgement, recorded: Recorded | None) -> dict[str, Any]:
     """Everything the page shows, in order; texts as they are, also those of a server."""
-    facts, summary = facts_of(judgement), judgement.summary
+    facts = facts_of(judgement)
+    parts = _measured(judgement, recorded)
+    missing = [title for _, title, blocks_, _ in parts if not blocks_]
     veto = _veto(judgement)
-    measured: list[tuple[str, str, list[Block], bool]] = [
-        ("timeline", "Timeline", [timeline(recorded)] if recorded else [], True),
-        ("latency", "Latency", latency(recorded, summary) if recorded else [], True),
-        ("restarts", "Since the restart", since_restart(summary), True),
-        ("spike", "After the spike", spikes(summary), True),
-        (
-            "completeness",
-            "Completeness",
-            completeness(recorded, summary) if recorded else [],
-            False,
-        ),
-        ("races", "Race windows", races(summary), False),
-        ("capacity", "Capacity", capacity(summary), True),
-        ("health", "Health", _health(summary), False),
-    ]
     sections = [section("checks", "Checks", _checks(judgement))]
-    for name, title, parts, timed in measured:
-        if parts:
-            sections.append(section(name, title, [*(veto if timed else []), *parts]))
-    missing = [title for _, title, parts, _ in measured if not parts]
+    if compared := comparison_blocks(judgement.summary.get("comparison")):
+        sections.append(section("comparison", "Compared", compared))
+    sections += [
+        section(name, title, [*(veto if timed and _drawn(blocks_) else []), *blocks_])
+        for name, title, blocks_, timed in parts
+        if blocks_
+    ]
+    first, others = found(judgement)
     sections += [
         section("fitness", "Fitness of the probe", _fitness(judgement)),
         section("evidence", "Evidence that it ran", _evidence(judgement)),
-        section("findings", "Findings", _findings(judgement)),
-        section("scenario", "What was run", _scenario(judgement, recorded)),
     ]
-    if missing:
-        text = f"Nothing measured: {', '.join(missing)}."
-        sections.append(section("nothing", "Not in this run", [words(text, "quiet")]))
+    if others:
+        title = "More findings" if first else "Findings"
+        number = len(judgement.findings) - len(first)
+        more = number - len(others)
+        told = [words(f"{more:,} more findings are in verdict.json.")] if more else []
+        sections.append(section("findings", f"{title} ({number:,})", [*others, *told]))
+    sections.append(section("scenario", "What was run", _scenario(judgement, recorded, missing)))
     return {
         "verdict": str(judgement.verdict),
         "embedded": facts.embedded,
@@ -68,15 +63,54 @@ def content(judgement: Judgement, recorded: Recorded | None) -> dict[str, Any]:
         "title": facts.title,
         "exit_code": f"exit code {judgement.exit_code}",
         "facts": _facts(judgement),
-        "why": [
-            *(_once(judgement, reason) for reason in judgement.reasons),
-            *views.cut_short(judgement),
-        ],
-        "veto": [*judgement.fitness.invalid, *judgement.fitness.taints],
+        "why": _why(judgement),
+        "veto": [each for each in _unfit(judgement) if each not in judgement.reasons],
         "leading": _leading(judgement),
-        "first": first_findings(judgement),
+        "first": first,
         "sections": sections,
     }
+
+
+def _measured(
+    judgement: Judgement, recorded: Recorded | None
+) -> list[tuple[str, str, list[Block], bool]]:
+    """(id, title, blocks, whether it hangs on time or load): first what only some runs ask."""
+    summary = judgement.summary
+    over_time = [timeline(recorded)] if recorded else []
+    events = completeness(recorded, summary) if recorded else []
+    return [
+        ("capacity", "Capacity", capacity(summary), True),
+        ("spike", "After the spike", spikes(summary), True),
+        ("races", "Race windows", races(summary), False),
+        ("restarts", "Since the restart", since_restart(summary), True),
+        ("timeline", "Timeline", over_time, True),
+        ("latency", "Latency", latency(recorded, summary) if recorded else [], True),
+        ("completeness", "Completeness", events, False),
+        ("health", "Health", _health(summary), False),
+    ]
+
+
+def _why(judgement: Judgement) -> list[str]:
+    """The reasons, those in one line for which the probe's own machine is to blame."""
+    below = {
+        f"{each.check}: {each.message}": f"{each.check}: {each.code}, told below"
+        for each in judgement.findings
+    }
+    told = [below.get(reason, _once(judgement, reason)) for reason in judgement.reasons]
+    vetoed = [text.partition(":")[0] for text in told if text.endswith(_VETOED)]
+    if len(vetoed) > 1:
+        told = [text for text in told if not text.endswith(_VETOED)]
+        told.append(f"vetoed, since the probe was unfit: {', '.join(vetoed)}")
+    accepted = [judgement.headline] if any(c.accepted for c in judgement.checks) else []
+    return [*accepted, *told, *views.cut_short(judgement)]
+
+
+def _drawn(parts: list[Block]) -> bool:
+    return any(each["kind"] == "figure" for each in parts)
+
+
+def _unfit(judgement: Judgement) -> tuple[str, ...]:
+    return (*judgement.fitness.invalid, *judgement.fitness.taints)
 
 
 def _facts(judgement: Judgement) -> list[list[str]]:
@@ -111,14 +145,15 @@ def _veto(judgement: Judgement) -> list[Block]:
 
 def _once(judgement: Judgement, text: str) -> str:
     """A message without the veto's reasons, which stand once at the top of the page."""
-    why = "; ".join(judgement.fitness.invalid + judgement.fitness.taints)
-    return text.replace(f" (the probe was unfit: {why})", " (vetoed: the probe was unfit)")
+    why = "; ".join(_unfit(judgement))
+    return text.replace(f" (the probe was unfit: {why})", _VETOED)
 
 
 def _leading(judgement: Judgement) -> list[str]:
-    """The leading figures but for the plots in characters, which the page draws."""
+    """What is accepted, and the leading figures but for the plots, which the page draws."""
     lines = [line for line in views.leading(judgement) if not line.startswith("  ")]
-    return [line.replace(f"; by offset, {STRIP_SIGNS}", "") for line in lines]
+    told = [line.replace(f"; by offset, {STRIP_SIGNS}", "") for line in lines]
+    return [*judgement.accepted, *knees(judgement.summary), *told]
 
 
 def _checks(judgement: Judgement) -> list[Block]:
@@ -183,14 +218,6 @@ def _evidence(judgement: Judgement) -> list[Block]:
     return out
 
 
-def _findings(judgement: Judgement) -> list[Block]:
-    found = all_findings(judgement)
-    if not found:
-        return [words("None.")]
-    more = len(judgement.findings) - len(found)
-    return [*found, *([words(f"{more:,} more findings are in verdict.json.")] if more > 0 else [])]
-
-
 def _rows(caption: str, rows: list[views.Row]) -> Block:
     """Flat rows as a table, without columns that are empty in all of them."""
     keys = [key for key in views.columns(rows) if any(row.get(key) not in _EMPTY for row in rows)]
@@ -198,7 +225,7 @@ def _rows(caption: str, rows: list[views.Row]) -> Block:
     return table(caption, [figures.words(key) for key in keys], cells)
 
 
-def _scenario(judgement: Judgement, recorded: Recorded | None) -> list[Block]:
+def _scenario(judgement: Judgement, recorded: Recorded | None, missing: list[str]) -> list[Block]:
     facts = facts_of(judgement)
     out: list[Block] = []
     rows = views.rows(facts.stages)
@@ -211,4 +238,6 @@ def _scenario(judgement: Judgement, recorded: Recorded | None) -> list[Block]:
     if recorded:
         lines = recorded.text.splitlines()[:LINES_MAX]
         out.append({**blocks.code(lines, "The scenario as it was resolved"), "folded": True})
+    if missing:
+        out.append(words(f"Nothing measured: {', '.join(missing)}.", "quiet"))
     return out

@@ -64,11 +64,24 @@ const draw = {};
 
 // ---- rates over offsets or times, with intervals -------------------------------------------
 draw.rates = function (element, width, data, label) {
-  const left = 48, right = 28, wrong = data.trials.length ? 18 : 0, top = 10 + wrong, tall = 220;
-  const bottom = top + tall, low = data.from_s, high = data.to_s;
+  rated(element, width, data, label, data.from_s, data.to_s);
+  if (data.closer) rated(element, width, { ...data, axis: `${data.axis}: closer` }, `${label}, closer to what was found`, ...data.closer);
+  const entries = data.points.length ? [["var(--c0)", "rate, 95 %"]] : [];
+  if (data.marks.length) entries.push(["var(--c1)", "fresh trials (diamonds)"]);
+  if (data.posterior.length) entries.push(["var(--c2)", "posterior, relative", { "fill-opacity": 0.4 }]);
+  if (data.spike) entries.push(["var(--window)", "the spike"]);
+  if (data.told) entries.push(["var(--found)", data.told[3] ? "the centre lies here (95 %)" : "the edge lies here (95 %)"]);
+  if (data.told && data.told[3]) entries.push(["var(--window)", "the window"]);
+  if (data.trials.length) entries.push(["var(--c1)", "stroke above: went wrong", { width: 3 }], ["var(--c4)", "stroke below: held", { width: 3 }]);
+  legend(element, entries);
+};
+
+function rated(element, width, data, label, low, high) {
+  const left = 48, right = 28, wrong = data.trials.length ? 18 : 0, top = 10 + wrong, tall = 220, bottom = top + tall;
   const svg = canvas(element, width, bottom + wrong + 44, label);
   const x = s => left + (Math.min(Math.max((s - low) / (high - low), 0), 1)) * (width - left - right);
   const y = rate => bottom - rate * tall;
+  const inside = (a, b) => b >= low && a <= high;
   const band = (a, b, paint) => {
     const w = Math.max(x(b) - x(a), 3), at = Math.min(Math.max((x(a) + x(b) - w) / 2, left), width - right - w);
     node(svg, "rect", { x: at, y: top, width: w, height: tall, fill: paint });
@@ -88,49 +101,43 @@ draw.rates = function (element, width, data, label) {
     node(svg, "text", { x: x(at), y: bottom + wrong + 19, "text-anchor": "middle" }, text);
   }
   node(svg, "text", { x: (left + width - right) / 2, y: bottom + wrong + 38, "text-anchor": "middle" }, data.axis);
-  if (data.posterior.length) {
+  const dense = data.posterior.filter(p => p[0] >= low && p[0] <= high);
+  if (dense.length > 1) {
     const most = Math.max(...data.posterior.map(p => p[1]));
-    const line = data.posterior.map(p => `${x(p[0]).toFixed(1)},${y(p[1] / most).toFixed(1)}`);
-    const first = x(data.posterior[0][0]), last = x(data.posterior[data.posterior.length - 1][0]);
-    node(svg, "polygon", { points: `${first},${bottom} ${line.join(" ")} ${last},${bottom}`, fill: "var(--c2)", "fill-opacity": 0.3, stroke: "var(--c2)" });
+    const line = dense.map(p => `${x(p[0]).toFixed(1)},${y(p[1] / most).toFixed(1)}`);
+    node(svg, "polygon", { points: `${x(dense[0][0])},${bottom} ${line.join(" ")} ${x(dense[dense.length - 1][0])},${bottom}`, fill: "var(--c2)", "fill-opacity": 0.3, stroke: "var(--c2)" });
   }
   for (const [at, bad] of data.trials) {
-    if (at < low || at > high) continue;
+    if (!inside(at, at)) continue;
     const from = bad ? top - 14 : bottom + 5;
-    node(svg, "line", { x1: x(at), x2: x(at), y1: from, y2: from + 9, stroke: bad ? "var(--c1)" : "var(--c4)" });
+    node(svg, "line", { x1: x(at), x2: x(at), y1: from, y2: from + 9, stroke: bad ? "var(--c1)" : "var(--c4)", "stroke-width": 1.4 });
   }
   const point = (p, paint, diamond) => {
-    const at = x((p[0] + p[1]) / 2), few = p[2] < 5;
+    const middle = (p[0] + p[1]) / 2;
+    if (!inside(middle, middle)) return;
+    const at = x(middle), few = p[2] < 5;
     const group = node(svg, "g", { opacity: few ? 0.35 : 1 });
     hint(group, `${p[6] || `${duration(p[0])} to ${duration(p[1])}`}: ${count(100 * p[3])} % of ${p[2]}, 95 %: ${count(100 * p[4])} to ${count(100 * p[5])} %`);
-    node(group, "line", { x1: at, x2: at, y1: y(p[4]), y2: y(p[5]), stroke: paint, "stroke-width": 2 });
+    node(group, "line", { x1: at, x2: at, y1: y(p[4]), y2: y(p[5]), stroke: paint, "stroke-width": few ? 1 : 2 });
     const size = 2.5 + 4 * Math.sqrt(Math.min(p[2], 50) / 50);
     if (diamond) node(group, "rect", { x: at - size, y: y(p[3]) - size, width: 2 * size, height: 2 * size, transform: `rotate(45 ${at} ${y(p[3])})`, fill: paint });
     else node(group, "circle", { cx: at, cy: y(p[3]), r: size, fill: paint });
     if (diamond) {
       const inwards = at > width - right - 70;
-      node(svg, "text", { x: at + (inwards ? -12 : 12), y: y(p[3]) + 4, "text-anchor": inwards ? "end" : "start", class: "strong halo" }, `${Math.round(p[3] * p[2])} of ${p[2]}`);
+      node(svg, "text", { x: at + (inwards ? -12 : 12), y: y(p[3]) + (p[3] > 0.5 ? 14 : -6), "text-anchor": inwards ? "end" : "start", class: "strong halo" }, `${Math.round(p[3] * p[2])} of ${p[2]}`);
     }
   };
   data.points.forEach(p => point(p, "var(--c0)", false));
   data.marks.forEach(p => point(p, "var(--c1)", true));
-  const entries = data.points.length ? [["var(--c0)", "rate, 95 %"]] : [];
-  if (data.marks.length) entries.push(["var(--c1)", "fresh trials (diamonds)"]);
-  if (data.posterior.length) entries.push(["var(--c2)", "posterior of the edge or centre, relative", { "fill-opacity": 0.4 }]);
-  if (data.spike) entries.push(["var(--window)", "the spike"]);
-  if (data.told) entries.push(["var(--found)", "found (95 %)"]);
-  if (data.told && data.told[3]) entries.push(["var(--window)", "the window"]);
-  if (wrong) entries.push(["var(--c1)", "stroke above: went wrong", { width: 3 }], ["var(--c4)", "stroke below: held", { width: 3 }]);
-  legend(element, entries);
-};
+}
 
 // ---- latency over time, as counts ----------------------------------------------------------
 draw.heat = function (element, width, data, label) {
-  const left = 62, right = 8, top = 26, tall = 216, bottom = top + tall;
+  const booting = data.early.some(Boolean), left = 62, right = 8, top = booting ? 46 : 28, tall = 216, bottom = top + tall;
   const svg = canvas(element, width, bottom + 42, label);
   const w = (width - left - right) / data.columns, h = tall / data.lines;
-  const most = Math.max(1, ...data.cells.map(c => c[2])), worst = Math.max(1, ...data.failed);
-  const shade = n => 0.12 + 0.88 * Math.log1p(n) / Math.log1p(most);
+  const most = Math.max(1, ...data.cells.map(c => c[2]));
+  const shade = n => 0.16 + 0.84 * Math.log1p(n) / Math.log1p(most);
   const when = k => `${duration(data.from_s + k * data.step_s)} on`;
   node(svg, "rect", { x: left, y: top, width: width - left - right, height: tall, fill: "var(--sheet)" });
   for (const [column, line, n] of data.cells) {
@@ -138,14 +145,20 @@ draw.heat = function (element, width, data, label) {
     const at = 10 ** (data.low + (line + 0.5) / data.lines * (data.high - data.low));
     hint(cell, `${when(column)}: ${n} about ${duration(at)}`);
   }
-  data.failed.forEach((n, column) => {
-    if (!n) return;
-    const cell = node(svg, "rect", { x: left + column * w, y: 8, width: w + 0.3, height: 12, fill: "var(--c1)", "fill-opacity": (0.3 + 0.7 * n / worst).toFixed(2) });
-    hint(cell, `${when(column)}: ${n} failed or timed out`);
-  });
-  node(svg, "text", { x: left - 8, y: 18, "text-anchor": "end" }, "failed");
+  // Lines of their own for what is no latency, the stronger, the more.
+  const counts = (numbers, y, paint, name, words) => {
+    const worst = Math.max(1, ...numbers);
+    node(svg, "text", { x: left - 8, y: y + 10, "text-anchor": "end" }, name);
+    numbers.forEach((n, column) => {
+      if (!n) return;
+      const cell = node(svg, "rect", { x: left + column * w, y, width: w + 0.3, height: 12, fill: paint, "fill-opacity": (0.3 + 0.7 * n / worst).toFixed(2) });
+      hint(cell, `${when(column)}: ${n} ${words}`);
+    });
+  };
+  if (booting) counts(data.early, 6, "var(--c4)", "too early", "before the service let clients in");
+  counts(data.failed, top - 20, "var(--c1)", "failed", "failed or timed out");
   const y = s => bottom - (Math.log10(s) - data.low) / (data.high - data.low) * tall;
-  for (const s of decades(10 ** data.low, 10 ** data.high)) node(svg, "text", { x: left - 8, y: y(s) + 4, "text-anchor": "end" }, duration(s));
+  for (const s of decades(10 ** data.low, 10 ** data.high)) node(svg, "text", { x: left - 8, y: Math.max(y(s) + 4, top + 10), "text-anchor": "end" }, duration(s));
   const last = data.from_s + data.columns * data.step_s, x = s => left + (s - data.from_s) / (last - data.from_s) * (width - left - right);
   for (const [at, text] of timed(data.from_s, last, width < 500 ? 4 : 8)) {
     node(svg, "line", { x1: x(at), x2: x(at), y1: bottom, y2: bottom + 5, class: "axis" });
@@ -166,6 +179,8 @@ function decades(low, high) {
 }
 
 // ---- connections phase by phase ------------------------------------------------------------
+// What the probe waited for is grey; the two that a service answers for stand out.
+const PHASE = ["c4", "c3", "c2", "c5", "c7", "c0", "c1"].map(name => `var(--${name})`);
 draw.waterfall = function (element, width, data, label) {
   const narrow = width < 560, left = narrow ? 4 : 190, right = 70, line = narrow ? 46 : 30;
   const end = bar => Math.max(...bar.parts.map(p => p[1] + p[2]), 0);
@@ -181,13 +196,13 @@ draw.waterfall = function (element, width, data, label) {
     const top = k * line + (narrow ? 20 : 6), name = `${bar.stage}, ${bar.name}`;
     node(svg, "text", narrow ? { x: left, y: top - 5, class: "strong" } : { x: left - 10, y: top + 14, "text-anchor": "end", class: "strong" }, name);
     for (const [phase, since, took] of bar.parts) {
-      const part = node(svg, "rect", { x: x(since), y: top, width: Math.max(x(since + took) - x(since), 0.8), height: 18, fill: `var(--c${phase})` });
+      const part = node(svg, "rect", { x: x(since), y: top, width: Math.max(x(since + took) - x(since), 0.8), height: 18, fill: PHASE[phase] });
       hint(part, `${bar.who}: ${data.phases[phase]} ${duration(took)}`);
     }
     node(svg, "text", { x: x(end(bar)) + 6, y: top + 14, class: "strong halo" }, bar.took);
   });
   const used = new Set(data.bars.flatMap(bar => bar.parts.filter(p => p[2] > high / 500).map(p => p[0])));
-  legend(element, data.phases.map((name, k) => [`var(--c${k})`, name]).filter((_, k) => used.has(k)));
+  legend(element, data.phases.map((name, k) => [PHASE[k], name]).filter((_, k) => used.has(k)));
 };
 
 // ---- runs by events -------------------------------------------------------------------------
@@ -226,7 +241,7 @@ draw.matrix = function (element, width, data, label) {
 
 // ---- the levels of a climb ------------------------------------------------------------------
 draw.capacity = function (element, width, data, label) {
-  const left = 62, right = 20, top = 14, tall = 200, bottom = top + tall, below = bottom + 40, share = 64;
+  const left = 62, right = 20, top = 26, tall = 200, bottom = top + tall, below = bottom + 40, share = 64;
   const svg = canvas(element, width, below + share + 44, label);
   const rates = data.points.map(p => p[0]), seen = [data.within_s, ...data.points.flatMap(p => [p[1], p[2], p[3]])].filter(v => v > 0);
   const wide = Math.max(...rates) / Math.min(...rates) > 30;
@@ -235,9 +250,9 @@ draw.capacity = function (element, width, data, label) {
   const x = rate => left + (scale(rate) - scale(low)) / (scale(high) - scale(low)) * (width - left - right);
   const [least, most] = seen.length ? [Math.min(...seen) / 1.25, Math.max(...seen) * 1.25] : [0.001, 1];
   const y = s => bottom - Math.log(s / least) / Math.log(most / least) * tall;
-  if (data.low) {
-    const to = data.high ? x(data.high) : width - right;
-    node(svg, "rect", { x: x(data.low), y: top, width: Math.max(to - x(data.low), 3), height: below + share - top, fill: "var(--window)" });
+  if (data.low || data.high) {
+    const from = data.low ? x(data.low) : left, to = data.high ? x(data.high) : width - right;
+    node(svg, "rect", { x: from, y: top, width: Math.max(to - from, 3), height: below + share - top, fill: "var(--window)" });
   }
   for (const s of decades(least, most)) {
     node(svg, "line", { x1: left, x2: width - right, y1: y(s), y2: y(s), class: "grid" });
@@ -248,6 +263,9 @@ draw.capacity = function (element, width, data, label) {
     node(svg, "text", { x: width - right - 4, y: y(data.within_s) - 5, "text-anchor": "end", class: "strong halo" }, `limit ${duration(data.within_s)}`);
   }
   const level = at => data.unit === "/s" ? `${count(at)}/s` : count(at);
+  // Where the knee lies, in words at both ends of the shade.
+  if (data.low) node(svg, "text", { x: x(data.low), y: top - 8, "text-anchor": data.high ? "end" : "start", class: "strong" }, data.high ? level(data.low) : `at least ${level(data.low)}`);
+  if (data.high) node(svg, "text", { x: x(data.high), y: top - 8, "text-anchor": "start", class: "strong" }, level(data.high));
   const z = rate => below + share - rate * share;
   for (const rate of [0, 1]) {
     node(svg, "line", { x1: left, x2: width - right, y1: z(rate), y2: z(rate), class: "grid" });
@@ -271,153 +289,6 @@ draw.capacity = function (element, width, data, label) {
     if (good !== null && good !== undefined) node(group, "circle", { cx: x(rate), cy: z(Math.min(good, 1)), r: 4, fill: "var(--c2)" });
   }
   const entries = [["var(--c0)", "proven within"], ["var(--c7)", "proven beyond (squares)"], ["var(--paper)", "neither, or the probe gave out (hollow)", { stroke: "var(--c4)", "stroke-width": 3 }], ["var(--c2)", "share that was served"]];
-  if (data.low) entries.push(["var(--window)", data.high ? "the limit lies here" : "the limit is at least here"]);
+  if (data.low || data.high) entries.push(["var(--window)", data.high ? "the knee lies here" : "the knee is here or above"]);
   legend(element, entries);
 };
-
-// ---- percentiles, with a logarithmic tail ---------------------------------------------------
-draw.percentiles = function (element, width, data) {
-  const xs = [...new Set(data.lines.flatMap(line => line.points.map(p => p[0])))].sort((a, b) => a - b);
-  const columns = [xs], series = [{ label: "percentile", value: (_, v) => v == null ? "" : percentile(v) }], bands = [];
-  data.lines.forEach((line, k) => {
-    const by = new Map(line.points.map(p => [p[0], p])), paint = colour(`c${k % 8}`);
-    const pick = place => xs.map(at => (by.get(at) || [])[place] ?? null);
-    series.push({ label: line.name, stroke: paint, width: 2, dash: [[], [8, 4], [2, 3]][Math.floor(k / 3) % 3], value: (_, v) => v == null ? "" : duration(v) },
-      { label: "", stroke: "transparent", points: { show: false } }, { label: "", stroke: "transparent", points: { show: false } });
-    columns.push(pick(1), pick(2), pick(3));
-    bands.push({ series: [3 * k + 3, 3 * k + 2], fill: `color-mix(in srgb, ${paint} 18%, transparent)` });
-  });
-  const values = columns.slice(1).flat().filter(v => v > 0);
-  const [low, high] = [Math.min(...values) / 1.3, Math.max(...values) * 1.3];
-  const chart = new uPlot({
-    width, height: 300, series, bands,
-    scales: { x: { time: false, range: (_, a, b) => [Math.min(a, 0.1), b + 0.1] }, y: { distr: 3, range: () => [low, high] } },
-    axes: [axis({ splits: (_, __, a, b) => [0.30103, 1, 2, 3, 4, 5].filter(v => v >= a && v <= b), values: (_, all) => all.map(percentile) }),
-      axis({ size: 66, splits: () => decades(low, high), values: (_, all) => all.map(duration) })],
-    cursor: { drag: { x: false, y: false } },
-  }, columns, element);
-  // The ends of intervals are drawn as bands and need no entry of their own.
-  chart.root.querySelectorAll(".u-legend .u-series").forEach((row, k) => { if (k && (k - 1) % 3) row.hidden = true; });
-  return () => chart.destroy();
-};
-
-function percentile(nines) { return `p${+(100 * (1 - 10 ** -nines)).toPrecision(6)}`.replace(/(\.\d\d\d).*/, "$1"); }
-
-function axis(more) {
-  const font = '12px system-ui, -apple-system, "Segoe UI", sans-serif';
-  return { stroke: colour("soft"), font, grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("grid"), width: 1 }, ...more };
-}
-
-// ---- the run over time ----------------------------------------------------------------------
-const PANELS = [
-  ["connects", ["dialled", "got in", "did not get in"], ["c4", "c0", "c1"], true],
-  ["messages", ["messages received", "messages sent"], ["c0", "c1"], true],
-  ["clients", ["clients inside"], ["c2"], false],
-];
-// Round steps of time, s: also those of minutes and hours.
-const INCREMENTS = [...[-4, -3, -2, -1, 0].flatMap(k => [1, 2, 5].map(step => +(step * 10 ** k).toPrecision(1))), 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
-const DASHES = [[], [], [5, 3]];
-
-draw.timeline = function (element, width, data, label, state) {
-  const bins = data.series.dialled.length, whole = [0, bins * data.bin_s];
-  state.zoom = state.zoom || whole;
-  const key = uPlot.sync(`timeline-${Math.random()}`), charts = [];
-  const shown = () => {
-    const first = Math.max(Math.floor(state.zoom[0] / data.bin_s), 0), last = Math.min(Math.ceil(state.zoom[1] / data.bin_s), bins);
-    const step = Math.max(1, Math.ceil((last - first) / Math.max(40, Math.min(240, width / 4))));
-    const begin = first - first % step, xs = [];
-    for (let k = begin; k < last + step; k += step) xs.push(k * data.bin_s);
-    return { begin, step, xs };
-  };
-  const columns = (names, rate) => {
-    const { begin, step, xs } = shown();
-    return [xs, ...names.map(name => xs.map((_, k) => {
-      const cells = data.series[name].slice(begin + k * step, begin + (k + 1) * step);
-      if (!cells.length) return null;
-      return rate ? cells.reduce((a, b) => a + b, 0) / (step * data.bin_s) : Math.max(...cells);
-    }))];
-  };
-  const zoom = (from, to) => {
-    const span = Math.min(Math.max(to - from, 10 * data.bin_s), whole[1]);
-    from = Math.min(Math.max(from, 0), whole[1] - span);
-    state.zoom = [from, from + span];
-    for (const [chart, names, rate] of charts) {
-      chart.setData(columns(names, rate), false);
-      chart.setScale("x", { min: state.zoom[0], max: state.zoom[1] });
-    }
-  };
-  const marks = chart => {
-    const { ctx, bbox } = chart, place = s => chart.valToPos(s, "x", true);
-    ctx.save();
-    ctx.beginPath(); ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height); ctx.clip();
-    data.stages.forEach((stage, k) => {
-      if (k % 2 === 0) { ctx.fillStyle = colour("sheet"); ctx.fillRect(place(stage.from_s), bbox.top, place(stage.to_s) - place(stage.from_s), bbox.height); }
-    });
-    ctx.strokeStyle = colour("c3"); ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]); ctx.lineWidth = 1.5 * devicePixelRatio;
-    for (const at of data.restarts) { ctx.beginPath(); ctx.moveTo(place(at), bbox.top); ctx.lineTo(place(at), bbox.top + bbox.height); ctx.stroke(); }
-    ctx.restore();
-  };
-  const names = chart => {
-    const { ctx, bbox } = chart;
-    ctx.save();
-    ctx.fillStyle = colour("soft"); ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`; ctx.textBaseline = "top";
-    let free = bbox.left;
-    for (const stage of data.stages) {
-      const at = Math.max(chart.valToPos(stage.from_s, "x", true), free), wide = ctx.measureText(stage.name).width;
-      const end = Math.min(chart.valToPos(stage.to_s, "x", true), bbox.left + bbox.width);
-      if (at + wide > bbox.left + bbox.width || end < bbox.left || wide > 3 * (end - at) + 40) continue;
-      ctx.fillText(stage.name, at + 4, bbox.top - 16 * devicePixelRatio);
-      free = at + wide + 14;
-    }
-    ctx.restore();
-  };
-  const tools = document.createElement("div");
-  tools.className = "tools";
-  const shift = share => { const w = (state.zoom[1] - state.zoom[0]) * share; zoom(state.zoom[0] + w, state.zoom[1] + w); };
-  const scale = factor => { const [a, b] = state.zoom, m = (a + b) / 2, w = (b - a) * factor / 2; zoom(m - w, m + w); };
-  const acts = [["Closer", () => scale(0.5)], ["Wider", () => scale(2)], ["Earlier", () => shift(-0.5)], ["Later", () => shift(0.5)], ["Whole run", () => zoom(...whole)]];
-  for (const [text, act] of acts) {
-    const button = document.createElement("button");
-    button.type = "button"; button.textContent = text; button.addEventListener("click", act);
-    tools.append(button);
-  }
-  element.append(tools);
-  PANELS.forEach(([title, keys, paints, rate], place) => {
-    if (place && keys.every(name => !data.series[name].some(Boolean))) return;
-    const series = [{ label: "at", value: (_, v) => v == null ? "" : duration(v) }];
-    keys.forEach((name, k) => series.push({ label: name + (rate ? "/s" : ""), stroke: colour(paints[k]), width: k || !rate ? 1.6 : 1, dash: DASHES[k],
-      fill: k === (rate ? 1 : 0) && keys.length !== 2 ? `color-mix(in srgb, ${colour(paints[k])} 18%, transparent)` : undefined,
-      paths: uPlot.paths.stepped({ align: 1 }), points: { show: false }, value: (_, v) => v == null ? "" : count(v) }));
-    const chart = new uPlot({
-      width, height: place ? 130 : 170, series, padding: [place ? 8 : 24, 26, 0, 0],
-      scales: { x: { time: false, range: () => state.zoom }, y: { range: (_, __, high) => [0, (high || 1) * 1.08] } },
-      axes: [axis({ values: (_, all) => all.map(duration), space: 70, incrs: INCREMENTS }), axis({ size: 62, values: (_, all) => all.map(count), space: 26 })],
-      cursor: { sync: { key: key.key }, drag: { x: true, y: false, setScale: false } },
-      hooks: { drawClear: [marks], draw: place ? [] : [names], setSelect: [chart => {
-        if (chart.select.width < 4) return;
-        zoom(chart.posToVal(chart.select.left, "x"), chart.posToVal(chart.select.left + chart.select.width, "x"));
-        chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-      }] },
-    }, columns(keys, rate), element);
-    chart.root.setAttribute("aria-label", title);
-    charts.push([chart, keys, rate]);
-  });
-  keyboard(element, charts[0][0], scale, shift, () => zoom(...whole));
-  if (data.restarts.length) legend(element, [["var(--c3)", `restart (dashed line), ${data.restarts.length} of them`, { width: 3 }]]);
-  return () => { charts.forEach(([chart]) => chart.destroy()); };
-};
-
-// Arrows move the pointer, plus and minus zoom, page up and down go along, 0 shows the whole.
-function keyboard(element, chart, scale, shift, whole) {
-  element.tabIndex = 0;
-  let at = 0;
-  element.onkeydown = event => {
-    const wide = chart.over.clientWidth, step = wide / 60;
-    const acts = { "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), 0: whole, PageDown: () => shift(0.5), PageUp: () => shift(-0.5), ArrowRight: () => (at += step), ArrowLeft: () => (at -= step) };
-    if (event.target !== element || !acts[event.key]) return;
-    acts[event.key]();
-    at = Math.min(Math.max(at, 0), wide);
-    chart.setCursor({ left: at, top: 20 });
-    event.preventDefault();
-  };
-}

@@ -30,10 +30,11 @@ function command(parent, lines) {
   const pre = make(row, "pre", "", text);
   const button = make(row, "button", "", "Copy");
   button.type = "button";
+  button.setAttribute("aria-label", lines.length > 1 ? "Copy these lines" : "Copy the command");
   button.addEventListener("click", () => {
     // Pages opened from disk may have no clipboard; selecting is what is left.
     const select = () => getSelection().selectAllChildren(pre);
-    if (navigator.clipboard) navigator.clipboard.writeText(text).then(() => { button.textContent = "Copied"; }, select);
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(() => { button.textContent = "Copied"; button.setAttribute("aria-label", "Copied"); }, select);
     else select();
   });
 }
@@ -60,7 +61,6 @@ place.code = (parent, block) => {
 place.table = (parent, block) => {
   const into = block.folded ? folded(parent, block.caption) : parent;
   const scroll = make(into, "div", "scroll");
-  scroll.tabIndex = 0;
   scroll.setAttribute("role", "region");
   scroll.setAttribute("aria-label", block.caption);
   const table = make(scroll, "table");
@@ -72,7 +72,8 @@ place.table = (parent, block) => {
   for (const row of block.rows) {
     const line = make(body, "tr");
     row.forEach((cell, k) => {
-      const made = make(line, k ? "td" : "th", numeric[k] ? "n" : "", cell);
+      const said = block.header[k] === "verdict" ? ` said-${cell.toLowerCase()}` : "";
+      const made = make(line, k ? "td" : "th", (numeric[k] ? "n" : "") + said, cell);
       if (!k) made.scope = "row";
     });
   }
@@ -112,7 +113,10 @@ function checks(parent, rows) {
     const head = make(body, "div", "id", check.id);
     if (check.required) make(head, "small", "", check.required);
     make(body, "p", "", check.message);
-    if (check.more.length) pairs(folded(body, "evidence"), check.more);
+    if (!check.more.length) continue;
+    const more = folded(body, "evidence");
+    make(more.firstChild, "span", "hidden", ` of ${check.id}`);
+    pairs(more, check.more);
   }
 }
 
@@ -121,6 +125,7 @@ place.finding = (parent, block) => {
   const head = make(card, "h3", "", block.code);
   head.prepend(make(null, "span", `chip ${block.severity}`, block.severity));
   make(card, "p", "note", block.head);
+  if (block.accepted) make(card, "p", "accepted", block.accepted);
   make(card, "p", "message", block.message);
   const cause = make(card, "p");
   make(cause, "strong", "", "Likely cause: ");
@@ -129,38 +134,62 @@ place.finding = (parent, block) => {
     make(card, "h4", "", "Again, just this");
     command(card, [block.again]);
   }
-  for (const each of block.cases) sequence(card, each);
-  if (block.more) make(card, "p", "quiet", block.more);
+  block.cases.forEach((each, k) => {
+    const several = block.cases.length > 1, title = several ? `Witness ${k + 1} of ${block.cases.length}` : "Witness";
+    const made = make(k ? folded(card, `${title}: ${each.head}`) : card, "div", "case");
+    if (!k) make(made, "h4", "", title);
+    if (!k) make(made, "p", "note", each.head);
+    if (k) { sequence(made, each.steps, each.steps.map((_, place) => place)); return; }
+    sequence(made, each.steps, each.near);
+    if (each.whole) {
+      const rest = folded(made, each.whole);
+      sequence(rest, each.steps, each.steps.map((_, place) => place));
+    }
+  });
 };
 
 const WORDS = { probe: "probe to server: ", server: "server to probe: ", note: "" };
 
-function sequence(parent, each) {
-  const made = make(parent, "div", "case");
-  make(made, "h4", "", "Witness");
-  make(made, "p", "note", each.head);
-  const ends = make(made, "div", "ends");
+function sequence(parent, steps, shown) {
+  const ends = make(parent, "div", "ends");
   ends.setAttribute("aria-hidden", "true");
   make(ends, "span");
   const names = make(ends, "span");
   make(names, "span", "", "probe");
   make(names, "span", "", "server");
-  const lines = make(made, "ol", "sequence");
-  for (const step of each.steps) {
+  const lines = make(parent, "ol", "sequence");
+  let before = -1;
+  const skipped = upto => {
+    const n = upto - before - 1;
+    if (n <= 0) return;
+    const line = make(lines, "li", "skipped");
+    make(line, "span", "at");
+    make(line, "span", "lane");
+    make(line, "div", "what", `${n} line${n > 1 ? "s" : ""} left out here`);
+  };
+  for (const place of shown) {
+    skipped(place);
+    before = place;
+    const step = steps[place];
     const line = make(lines, "li", (step.who === "note" ? "note-step" : step.who) + (step.point ? " point" : ""));
     make(line, "span", "at", step.at);
-    arrow(make(line, "span", "lane"), step.who);
+    arrow(make(line, "span", "lane"), step.who, step.point);
     const what = make(line, "div", "what");
     make(what, "span", "hidden", WORDS[step.who]);
     what.append(step.what);
     if (step.more) make(what, "div", "", step.more);
   }
-  if (each.left_out) make(made, "p", "quiet", each.left_out);
+  skipped(steps.length);
 }
 
-function arrow(lane, who) {
+function arrow(lane, who, point) {
   lane.setAttribute("aria-hidden", "true");
   const svg = node(lane, "svg", { viewBox: "0 0 60 16", preserveAspectRatio: "none" });
+  if (who === "note" && point) {
+    // What did not come, or did not work: no arrow, but a cross.
+    for (const [from, to] of [[3, 13], [13, 3]]) node(svg, "line", { x1: 25, x2: 35, y1: from, y2: to, stroke: "var(--c7)", "stroke-width": 2 });
+    return;
+  }
   if (who === "note") {
     node(svg, "circle", { cx: 30, cy: 8, r: 2.5, fill: "var(--soft)" });
     return;
@@ -205,20 +234,22 @@ function redraw(force) {
   }
 }
 
+// Only what can be scrolled is a stop of the tab key.
+function scrollable() {
+  for (const each of document.querySelectorAll(".scroll"))
+    if (each.scrollWidth > each.clientWidth + 1) each.tabIndex = 0; else each.removeAttribute("tabindex");
+}
+
 function whole() {
-  const skip = make(document.body, "a", "skip", "Skip to the findings");
-  skip.href = "#findings";
+  const parts = [...(run.first.length ? [{ id: "found", title: "What was found", blocks: run.first }] : []), ...run.sections];
+  const skip = make(document.body, "a", "skip", `Skip to: ${parts[0].title}`);
+  skip.href = `#${parts[0].id}`;
   opening(make(document.body, "header"));
   const nav = make(document.body, "nav");
   nav.setAttribute("aria-label", "Parts of this page");
   const links = make(nav, "ul");
   const main = make(document.body, "main");
-  if (run.first.length) {
-    const first = make(main, "section");
-    make(first, "h2", "", "What was found");
-    for (const each of run.first) place.finding(first, each);
-  }
-  for (const each of run.sections) {
+  for (const each of parts) {
     const link = make(make(links, "li"), "a", "", each.title);
     link.href = `#${each.id}`;
     const part = make(main, "section");
@@ -232,7 +263,8 @@ function whole() {
 
 whole();
 redraw(true);
-new ResizeObserver(() => requestAnimationFrame(() => redraw(false))).observe(document.body);
+scrollable();
+new ResizeObserver(() => requestAnimationFrame(() => { redraw(false); scrollable(); })).observe(document.body);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(true));
 addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; redraw(true); });
 addEventListener("afterprint", () => { delete document.documentElement.dataset.theme; redraw(true); });

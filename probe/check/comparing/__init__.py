@@ -1,0 +1,1 @@
+"""Comparing runs: what a run has to be compared by, what two of them have in common, the rows."""
