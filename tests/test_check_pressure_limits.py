@@ -133,6 +133,28 @@ def test_every_drop_has_to_be_told():
     assert judged(squeezed(95), "pressure.told")[0].verdict is Outcome.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("after_ms", "verdict"), [(60, Outcome.PASS), (None, Outcome.FAIL)])
+def test_a_run_that_is_still_sent_may_be_told_of_drops_until_its_end(after_ms, verdict):
+    story = strained({"pressure": True}, dialect={"promises": {"queue": 100}})
+    session = story.client(100, "good", lasts=3000)
+    squeeze(story, session, 200, 0, 95)
+    key = run_key(session, 1)
+    story.row(800, Kind.STALL, session, 0, 0)
+    story.row(801, Kind.RUN, session, 0, Run.BEGUN, 150, key)
+    story.row(1000, Kind.STALL, session, 0, 1)
+    sentinel(story, session, 1001, 2, back=10)
+    got(story, session, 1002, "started", key=key, a=1)
+    for k in range(60):
+        got(story, session, 1003, "thinking", key=key, a=2 + k)
+    if after_ms is not None:
+        got(story, session, 1000 + after_ms, "events_dropped")
+    got(story, session, 1100, "completed", key=key, a=152)
+    story.row(1100, Kind.RUN, session, 0, Run.ENDED, 62, key)
+    check, found, _ = judged(story, "pressure.told")
+    assert check.verdict is verdict, check.message
+    assert ("pressure.silent_drop" in found) == (verdict is Outcome.FAIL)
+
+
 def test_what_was_told_of_another_run_does_not_count():
     story = squeezed(95, 150, told=False)
     got(story, 0, 350, "events_dropped")  # while the first run waited

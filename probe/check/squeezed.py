@@ -77,7 +77,10 @@ def squeezed(view: StageView) -> Squeezed:
     ]
     ends = np.array([until for _, until in marks], dtype=np.int64)
     told = [
-        _told(view.resolved.dialect, got, run, int(stalls["since"][k]), until)
+        # Of what was still being sent when reading went on, more may be dropped until its end.
+        _told(
+            view.resolved.dialect, got, run, int(stalls["since"][k]), max(until, int(run["ended"]))
+        )
         for run, k, (_, until) in zip(runs, at, marks, strict=True)
     ]
     waited = _last(runs, got) <= ends
@@ -153,7 +156,7 @@ def _marks(view: StageView, rows: Rows, run: Any, stall: Any, lived: int) -> tup
 
 
 def _told(dialect: Dialect, got: Rows, run: Any, since: int, until: int) -> bool:
-    """Whether a message between the pause and the sentinel's answer told of drops."""
+    """Whether a message within these instants, ns, told of drops."""
     if dialect.dropped is None:
         return False
     mine = got[(got["session"] == run["session"]) & (got["op"] == run["attempt"])]
