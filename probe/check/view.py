@@ -254,10 +254,15 @@ def gone_at(attempts: Rows) -> NDArray[np.int64]:
 
 
 def silent(attempts: Rows) -> Mask:
-    """Accepted, and then nothing came until the deadline for ready."""
+    """Accepted, and then nothing came until the deadline for ready.
+
+    Where the 101 took most of the time there was, it was slow; that nothing followed in the
+    rest says nothing of silence.
+    """
     # A timeout after ready is another matter: of a step, or of the answer to our Close.
     timeout = (attempts["outcome"] == Outcome.TIMEOUT) & (attempts["ready"] == 0)
-    return np.asarray(timeout & accepted(attempts))
+    waited = attempts["end"] - attempts["head"] >= attempts["head"] - attempts["dial"]
+    return np.asarray(timeout & accepted(attempts) & waited)
 
 
 def good(attempts: Rows) -> Mask:
