@@ -166,6 +166,9 @@ def test_an_invalid_run(runner):
         ({"RUN_SCENARIO": "small", "RUN_TARGET": "lab", "RUN_ARGS": "--seed '7"}, "not quoted"),
         ({"RUN_SCENARIO": "small", "RUN_TARGET": "lab", "RUN_ARGS": "$(touch pwned) `touch pwned`"},
          "the run left no verdict"),
+        ({"RUN_SCENARIO": "small", "RUN_TARGET": "lab", "RUN_ARGS": "--dry-run"},
+         "the run left no verdict (exit code 2)"),
+        ({"RUN_SCENARIO": "--help", "RUN_TARGET": "lab"}, "the run left no verdict (exit code 2)"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_no_verdict_and_never_that_of_an_older_run(runner, inputs, words):
@@ -296,3 +299,18 @@ def test_what_is_cached_is_what_the_script_keeps():
     assert restore["path"] == save["path"] == "${{ inputs.out }}-baseline"
     assert restore["key"] == save["key"]
     assert save["key"].startswith(restore["restore-keys"])
+
+
+def test_a_target_gets_no_baseline_of_one_whose_name_begins_alike():
+    restore, save = (
+        step["with"] for step in STEPS if step.get("uses", "").startswith("actions/cache/")
+    )
+    prefix = filled(restore["restore-keys"], target="staging")
+    assert filled(save["key"], target="staging").startswith(prefix)
+    assert not filled(save["key"], target="staging-eu").startswith(prefix)
+
+
+def filled(text, **inputs):
+    """As the runner fills it in."""
+    known = {f"inputs.{name}": value for name, value in ({"scenario": "smoke"} | inputs).items()}
+    return re.sub(r"\$\{\{ ([a-z._]+) \}\}", lambda found: known.get(found[1], "7"), text)

@@ -38,17 +38,16 @@ def test_a_first_run_has_no_baseline_and_the_next_is_compared_with_it(probe):
     again = probe.inside("check", second.folder.name)
     assert again.code == 1
     # The last good one, not the last: the slow run is no baseline.
-    third = probe.run(scenario, "--baseline", "latest", target="lab")
-    request = json.loads((third.folder / "baseline.json").read_text())
-    assert request["before"] == [f"../{first.folder.name}"]
+    words = ("run", scenario, "--target", "lab", "--baseline", "latest", "--dry-run")
+    assert f"compared with {first.folder.name}" in probe.inside(*words).out
 
 
 def test_fail_on_without_a_baseline_is_a_mistake_of_the_call(probe):
     scenario = probe.scenario(BLOCK)
-    done = probe.run(scenario, "--fail-on", "worse", target="lab")
+    done = probe.inside("run", scenario, "--target", "lab", "--fail-on", "worse")
     assert done.code == 2
     assert "goes with --baseline" in done.err
-    unknown = probe.run(scenario, "--baseline", "nowhere", target="lab")
+    unknown = probe.inside("run", scenario, "--target", "lab", "--baseline", "nowhere")
     assert unknown.code == 2
     assert not probe.runs()
 
@@ -84,8 +83,9 @@ def test_a_duet_finds_the_slower_one_and_can_be_interrupted_and_gone_on_with(pro
 
 
 def test_a_duet_of_what_cannot_be_played_says_why(probe):
-    done = probe("duet", "small", "--a", "lab", "--b", "nowhere", "--out", probe.results)
+    scenario = probe.scenario(BLOCK)
+    done = probe("duet", scenario, "--a", "nowhere", "--b", "nowhere", "--out", probe.results)
     assert done.code == 2
-    assert "nowhere" in done.err or "small" in done.err
-    assert probe("duet", "--resume", probe.cwd).code == 2
-    assert probe("duet").code == 2
+    assert "no such target" in done.err
+    assert probe.inside("duet", "--resume", probe.cwd).code == 2
+    assert probe.inside("duet").code == 2

@@ -158,6 +158,16 @@ def test_where_the_baseline_is_gone_the_comparison_stands_as_it_was(probe):
     assert "is gone" in done.err
 
 
+def test_runs_of_another_version_are_no_baseline_and_tell_nothing(probe):
+    folders = [run(probe, k) for k in range(6)]
+    meta = folders[3] / "history" / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "schema": 1}))
+    done = probe.inside("compare", folders[4].name, folders[5].name)
+    assert done.code == 0, done.told
+    assert "known from 4 runs" in done.out
+    assert probe.inside("compare", folders[3].name, "latest").code == 2
+
+
 def test_history_lists_the_newest_first_and_takes_no_times_from_an_unfit_run(probe):
     for k in range(3):
         run(probe, k, unfit=k == 2)

@@ -65,6 +65,16 @@ def told_of(folder: Path, name: str = "verdict.json") -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+def readable(folder: Path) -> bool:
+    """Whether this probe can read a run: it is there, and not of another version."""
+    try:
+        Resolved.from_toml(read(folder / RESOLVED), str(folder / RESOLVED))
+        History.open(folder / HISTORY)
+    except (ConfigError, HistoryError):
+        return False
+    return True
+
+
 def taken(folder: Path) -> Taken:
     """One run as a comparison takes it; ConfigError, HistoryError where it cannot be read."""
     resolved = Resolved.from_toml(read(folder / RESOLVED), str(folder / RESOLVED))
@@ -92,7 +102,7 @@ def course_of(before: Sequence[Path], now: Sequence[Path]) -> list[Path]:
         alike = all(other.get(key) == told.get(key) for key in ("scenario", "target"))
         fit = (other.get("fitness") or {}).get("fit") and other.get("complete")
         earlier = str(other.get("started", "")) <= str(told.get("started", ""))
-        if other and alike and fit and earlier and folder not in now:
+        if other and alike and fit and earlier and folder not in now and readable(folder):
             found.append(folder)
         if len(found) == COURSE_MAX:
             break

@@ -18,10 +18,19 @@ import typer
 from probe.check.comparing.comparison import compare
 from probe.check.comparing.rows import SMALL
 from probe.check.verdict import Check, Outcome, fold
-from probe.cli.arms import course_of, runs_at, same_course, stored, taken, taken_all, told_of
+from probe.cli.arms import (
+    course_of,
+    readable,
+    runs_at,
+    same_course,
+    stored,
+    taken,
+    taken_all,
+    told_of,
+)
 from probe.cli.comparing import FailOn
 from probe.errors import ConfigError, HistoryError, Problem
-from probe.history.folder import HISTORY, LATEST
+from probe.history.folder import LATEST
 from probe.report.comparison import NAME, comparison_document, headline, worst
 
 if TYPE_CHECKING:
@@ -63,6 +72,7 @@ def baseline_of(
         return None, []
     if name != LATEST:
         folders = runs_at(out, name)
+        taken_all(folders)  # what cannot be read is better told now than after the run
     else:
         folders = _last_good(out, loaded.name, loaded.target_name)
         if not folders:
@@ -115,9 +125,8 @@ def baselines(folders: Sequence[Path]) -> set[Path]:
 def _last_good(out: Path, scenario: str, target: str) -> list[Path]:
     for folder in reversed(stored(out)):
         told = told_of(folder)
-        if (told.get("scenario"), told.get("target"), told.get("verdict")) == (
-            scenario, target, Outcome.PASS,
-        ):  # fmt: skip
+        found = told.get("scenario"), told.get("target"), told.get("verdict")
+        if found == (scenario, target, Outcome.PASS) and readable(folder):
             return [folder]
     return []
 
@@ -131,15 +140,16 @@ def _told(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     before, known = (
         [(folder / name).resolve() for name in request.get(key, [])] for key in ("before", "known")
     )
-    gone = [path.name for path in (*before, *known) if not (path / HISTORY).is_dir()]
+    gone = [path.name for path in (*before, *known) if not readable(path)]
     if gone:
         stood = _read(folder / NAME)
         if stood is None:
             raise HistoryError(
-                f"{folder.name}: the run it is compared with is gone ({gone[0]}), and it was never "
-                f"compared; remove {REQUEST} from it to judge it alone"
+                f"{folder.name}: the run it is compared with is gone, or of another version of the "
+                f"probe ({gone[0]}), and it was never compared; remove {REQUEST} from it to judge "
+                "it alone"
             )
-        note = f"as it was compared when {gone[0]} was still there"
+        note = f"as it was compared when {gone[0]} could still be read"
         notes = stood["notes"]
         return {**stood, "notes": notes if note in notes else [*notes, note]}
     first = taken_all(before)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -82,8 +83,11 @@ class Store:
 
     def _play(self, words: tuple[str, ...], timeout_s: float) -> dict[str, Any]:
         """The document of verdict.json, or the error that there was instead of one."""
+        if any(word == "--out" or word.startswith("--out=") for word in words):
+            return _no_verdict(words, "--out is not for its options: --probe-out says where runs go")
         out = [] if self._out == OUT else ["--out", self._out]
-        command = [sys.executable, "-m", "probe", "run", *words, *out, "--json"]
+        # -P: a folder `probe` of the project under test is not this package.
+        command = [sys.executable, "-P", "-m", "probe", "run", *words, *out, "--json"]
         process = subprocess.Popen(  # noqa: S603 -- this package, without a shell
             command, cwd=self._folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -97,25 +101,33 @@ class Store:
         except BaseException:
             _end(process)
             raise
-        try:
-            return {"document": json.loads(told), "error": ""}
-        except ValueError:
-            said = err.decode(errors="replace").strip()[-TOLD_CHARS_MAX:]
-            return _no_verdict(words, f"exit code {process.returncode}\n{said}")
+        with contextlib.suppress(ValueError):
+            document: dict[str, Any] = json.loads(told)
+            if document["exit_code"] == process.returncode:  # else something failed behind it
+                return {"document": document, "error": ""}
+        said = err.decode(errors="replace").strip()[-TOLD_CHARS_MAX:]
+        return _no_verdict(words, f"exit code {process.returncode}\n{said}")
 
 
 def _no_verdict(words: Sequence[str], why: str) -> dict[str, Any]:
-    return {"document": None, "error": f"probe run {' '.join(words)}: no verdict: {why}"}
+    """Told by the scenario alone: other words may hold what a test has read from a secret."""
+    return {"document": None, "error": f"probe run {words[0]}: no verdict: {why}"}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """In order if it can be, so that what was recorded is kept."""
-    process.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=GRACE_S)
-        return
-    process.kill()
-    process.communicate()
+    """In order if it can be, so that what was recorded is kept; at the end nothing is left.
+
+    Also where a second Ctrl-C comes while this waits: nobody else would end it then.
+    """
+    try:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=GRACE_S)
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with its workers and its lab
+            process.wait(timeout=GRACE_S)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from probe.check.comparing.rows import UNKNOWN
 from probe.report import figures
 from probe.report.document import settled
+from probe.stats.compare import PAIRS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,11 +92,11 @@ def remarks(told: Told) -> list[str]:
             missing.setdefault(row["why"], []).append(f"{row['stage']}.{row['name']}")
     for why, names in missing.items():
         out.append(f"not judged: {_some(names)}: {why}")
-    timed = [row for row in told["rows"] if row["change_unit"] != "points"]
+    timed = [row for row in told["rows"] if row["change_unit"] != "points" and not row["why"]]
     unsure = [f"{row['stage']}.{row['name']}" for row in timed if row["how"] == "blocks"]
     if unsure:
         why = "of single runs, too few came in each"
-        if not told["known"]:
+        if len(told["known"]) <= PAIRS_MIN:
             why = "one run of each, and fewer than four of the same thing up to the one before"
         out.append(
             f"how much runs of the same thing differ is not known of {_some(unsure)} ({why}): "
@@ -119,14 +120,17 @@ def finding_lines(told: Told) -> list[str]:
 
 
 def change_words(row: Told) -> str:
-    """`+12 % [+9.1, +15]`; in points for a share, in time for a span."""
-    ends = row["interval"] or (None, None)
+    """`+12 % [+9.1, +15]`; in points for a share, in time for a span, from tenfold on as x12."""
+    value, ends = row["change"], row["interval"] or (None, None)
+    known = [end for end in (value, *ends) if end is not None]
+    factor = row["change_unit"] == "relative" and max(known, default=0.0) >= _LARGE
+    shown = _signed(row, value, factor=factor)
     if ends[0] is None and ends[1] is None:
-        return f"{_signed(row, row['change'])} (no bound)"
-    texts = [_signed(row, end) if end is not None else "no bound" for end in ends]
+        return f"{shown} (no bound)"
+    texts = [_signed(row, end, factor=factor) for end in ends]
     # The unit stands once; a time has one of its own at each end, and so has a factor.
     bare = [text.removesuffix(" %").removesuffix(" pt") for text in texts]
-    return f"{_signed(row, row['change'])} [{', '.join(bare)}]"
+    return f"{shown} [{', '.join(bare)}]"
 
 
 def noise_words(row: Told) -> str:
@@ -149,13 +153,13 @@ def _value(row: Told, arm: str) -> str:
     return figures.amount(value, row["unit"])
 
 
-def _signed(row: Told, value: float | None) -> str:
+def _signed(row: Told, value: float | None, *, factor: bool = False) -> str:
     if value is None:
         return "no bound"
+    if factor:
+        return f"x{1 + value:,.3g}"
     match row["change_unit"]:
         case "relative":
-            if value >= _LARGE:
-                return f"x{1 + value:,.3g}"
             return f"{100 * value:+.1f} %" if abs(value) < 0.1 else f"{100 * value:+.0f} %"  # noqa: PLR2004 -- below 10 % a decimal tells
         case "points":
             return f"{100 * value:+.2f} pt" if value else "0 pt"

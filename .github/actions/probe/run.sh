@@ -33,6 +33,7 @@ done <<< "$split"
 # Until the word is said again the runner takes nothing that is printed for a command, whatever
 # a server may have said.
 word=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+[ "${#word}" = 32 ] || fail "there is no random word to stop commands with"
 before=$(readlink -f "$out/latest" 2> /dev/null)
 echo "::stop-commands::$word"
 probe "${words[@]}"
@@ -42,7 +43,9 @@ echo "::$word::"
 
 # `latest` is this run only if it was made by it: a usage error leaves none.
 folder=$(readlink -f "$out/latest" 2> /dev/null)
-[ "$folder" != "$before" ] || folder=""
+[ "$folder" != "$before" ] && [ -d "$folder" ] || folder=""
+# `--dry-run` and `--help` end with 0 and have tested nothing: that is no pass.
+if [ "$code" = 0 ] && ! [ -f "$folder/verdict.json" ]; then code=$usage; fi
 
 echo "exit-code=$code" >> "$GITHUB_OUTPUT"
 if [ -n "$folder" ] && [ -f "$folder/verdict.json" ]; then
@@ -52,7 +55,7 @@ if [ -n "$folder" ] && [ -f "$folder/verdict.json" ]; then
   else
     echo "::warning title=probe::no annotations could be made"
   fi
-  python3 - "$folder/verdict.json" >> "$GITHUB_OUTPUT" << 'READ'
+  python3 -I - "$folder/verdict.json" >> "$GITHUB_OUTPUT" << 'READ'
 import json, sys
 told = json.load(open(sys.argv[1], encoding="utf-8"))
 for name in ("verdict", "headline"):
