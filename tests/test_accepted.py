@@ -261,3 +261,57 @@ def test_editors_have_a_schema_that_takes_what_is_taken():
             {"accepted": [{k: v for k, v in fields.items() if k != name}]}
         )
     assert not validator.is_valid({"accepted": [fields | {"stages": "x"}]})
+
+
+def of_clients(*ways):
+    """A stage that lets clients in, and one whose clients all do their best to."""
+    stages = {
+        "before": {**LOAD, "expect": {"definite": True}},
+        "users": {**LOAD, "expect": {"success": {"rate": "90%"}}},
+    }
+    made = Story(stages).stage(0, 0, 5_000).stage(1, 5_000).fit()
+    made.meta["started_at"] = "2026-11-22T02:00:00+00:00"
+    for k in range(60):
+        made.client(100 + k * 10, "good")
+    for k in range(60):
+        made.client(5_100 + k * 10, ways[k % len(ways)], population=1)
+    return made
+
+
+def test_that_some_clients_fail_can_be_accepted_and_that_all_do_cannot():
+    file = accepted(entry(code="session.failed"))
+    some = judged(of_clients("good", "refused"), file)
+    assert some.verdict is Outcome.PASS, some.reasons
+    outage = judged(of_clients("refused"), file)
+    assert (outage.verdict, outage.exit_code) == (Outcome.FAIL, 1)
+    assert outage.accepted == (
+        "not accepted, since nobody got through: session.failed at users.success",
+    )
+    assert [each.accepted for each in outage.findings if each.code == "session.failed"] == [None]
+
+
+def test_to_be_no_worse_than_another_run_is_not_enough_for_a_pass():
+    failed = Check("a.b", "a", True, Outcome.FAIL, "witness", 9, "m", accepted=True)
+    same = Check("run.compared", "run", True, Outcome.PASS, "comparison", 9, "m")
+    passed = replace(failed, id="a.c", verdict=Outcome.PASS, accepted=False)
+    assert fold((failed, same), Fitness())[0] is Outcome.INCONCLUSIVE
+    assert fold((failed, same, passed), Fitness())[0] is Outcome.PASS
+
+
+@pytest.mark.parametrize(("at_most", "verdict"), [(2, Outcome.FAIL), (3, Outcome.PASS)])
+def test_no_more_cases_are_accepted_than_was_said(at_most, verdict):
+    file = accepted(entry(at_most=at_most))
+    assert read_accepted(file.to_toml(), "kept") == file
+    found = judged(story(closed=3), file)
+    assert found.verdict is verdict
+    (first,) = found.accepted
+    if verdict is Outcome.FAIL:
+        words = f"not accepted: {CODE} at {CHECK}: 3 seen, and {CODE} (owner Ada) bears 2"
+        assert first == words
+        assert found.findings[0].accepted is None
+
+
+def test_at_most_is_a_count():
+    for wrong in (0, -1, 2.5):
+        with pytest.raises(ConfigError, match="at_most"):
+            accepted(entry(at_most=wrong))

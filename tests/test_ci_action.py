@@ -195,12 +195,23 @@ def test_the_last_run_that_passed_is_what_the_next_is_compared_with(stand_in):
     stand_in.step(**asked)
     words = stand_in.folder / "words"
     first = ["run", "x", "--target", "y", "--out", "results", "--no-color"]
-    assert words.read_text().splitlines()[:-4] == first
+    assert words.read_text().splitlines()[:-4] == [*first, "--baseline", "latest"]
     assert (kept / "verdict.json").exists()
     words.unlink()
     stand_in.step(**asked, RUN_ACCEPTED="ci/known.toml", RUN_ARGS='--set "a=b c"')
     more = ["--accepted", "ci/known.toml", "--baseline", str(kept), "--set", "a=b c"]
     assert words.read_text().splitlines()[:-4] == [*first, *more]
+
+
+def test_the_first_run_of_all_has_nothing_to_fail_on(tmp_path):
+    """Else none could ever pass, and be what the next one is compared with."""
+    write_scenarios(tmp_path)
+    runner = Runner(tmp_path, f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m probe "$@"\n')
+    asked = {"RUN_SCENARIO": "small", "RUN_TARGET": "lab", "RUN_BASELINE": "true"}
+    code, _ = runner.step(**asked, RUN_ARGS="--fail-on worse")
+    assert code == 0, runner.told
+    assert "there is nothing to compare with" in " ".join(runner.told.split())
+    assert (tmp_path / "results-baseline/verdict.json").exists()
 
 
 def test_a_run_that_did_not_pass_is_no_baseline(stand_in):

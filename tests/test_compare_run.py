@@ -38,8 +38,8 @@ def test_a_first_run_has_no_baseline_and_the_next_is_compared_with_it(probe):
     again = probe.inside("check", second.folder.name)
     assert again.code == 1
     # The last good one, not the last: the slow run is no baseline.
-    words = ("run", scenario, "--target", "lab", "--baseline", "latest", "--dry-run")
-    assert f"compared with {first.folder.name}" in probe.inside(*words).out
+    dry = probe.inside("run", scenario, "-t", "lab", "--baseline", "latest", "--dry-run")
+    assert f"compared with {first.folder.name}" in dry.out
 
 
 def test_fail_on_without_a_baseline_is_a_mistake_of_the_call(probe):

@@ -68,7 +68,8 @@ def test_nothing_that_a_server_said_stands_in_prose(text):
     assert not hidden(shown)
     head, *prose = outside_fences(shown).splitlines()
     assert not [line for line in prose if "evil" in line or "script" in line or "@" in line]
-    assert not re.search(r"@(?!<!-- -->)", head)
+    assert not re.search(r"@(?!<!-- -->)|://", head)
+    assert not re.search(r"#(?!<!-- -->)", head.removeprefix("# "))
     assert not re.search(r"<(?!!-- -->)|(?<!\\)(?:\\\\)*`", head)
     assert len(headings(shown)) == 7
 

@@ -235,3 +235,15 @@ def test_restarts_show_how_often_clients_were_turned_away():
     assert (first.rate, first.low, first.high) == (1.0, 0.7, 1.0)
     assert (last.rate, last.low) == (0.0, 0.0)
     assert last.high == pytest.approx(0.3)
+
+
+def test_a_trial_that_told_nothing_is_no_stroke_that_held():
+    race = {"trials": 2, "anomalies": 1, "range_s": [0.0, 1.0], "curve": [
+        {"from_s": 0.0, "to_s": 0.1, "n": 2, "rate": 0.5, "low": 0.0, "high": 1.0}
+    ]}  # fmt: skip
+    made = {
+        "measured_ms": [10.0, 20.0, 30.0, None],
+        "outcome": ["fine", "anomaly", "void", "unplaced"],
+    }
+    (plot,) = plots_of({"races": {"r": race | {"made": made}}})
+    assert plot.trials == ((0.01, False), (0.02, True))

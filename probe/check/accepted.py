@@ -2,9 +2,9 @@
 
 The rule: what is accepted stays a finding and its check stays FAIL; it only does not decide the
 verdict. A check is let through where all its findings are accepted, never one that measured
-nothing, and never a probe that was unfit. The day that counts is the run's own (UTC), so that
-the same files are judged alike for ever. What is over accepts nothing, and says so; an entry
-that was meant for this run and matched nothing is told.
+nothing or in which nobody got through, and never a probe that was unfit. The day that counts is
+the run's own (UTC), so that the same files are judged alike for ever. What is over accepts
+nothing, and says so; an entry that was meant for this run and matched nothing is told.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ ANY: Final = "*"
 ENTRIES_MAX: Final = 1_000
 # Where these are found there was no service to judge: to accept them would be to pass unseen.
 NOTHING_MEASURED: Final = ("target.", "service.gone")
+# Some clients may fail. Where all of them do, it is an outage and not what somebody lives with.
+OF_CLIENTS: Final = "session.failed"
 
 
 def _day(value: object) -> object:
@@ -55,6 +57,8 @@ class Entry(Strict):
     """Only in these stages."""
     check: str = ANY
     """Only where it breaks these checks, by their ids."""
+    at_most: Annotated[int, Field(ge=1)] | None = None
+    """Only up to so many cases, as reports count them; more are accepted by nobody."""
     owner: Annotated[str, Field(min_length=1, max_length=200)]
     """Who has accepted it, and mends it."""
     until: Annotated[date, BeforeValidator(_day)]
@@ -101,6 +105,10 @@ class Entry(Strict):
             and fnmatchcase(found.check, self.check)
         )
 
+    def bears(self, found: Finding) -> bool:
+        """Whether it was not seen more often than is accepted."""
+        return self.at_most is None or found.count <= self.at_most
+
 
 class Accepted(Strict):
     """The file: `[[accepted]]`, as often as there are entries."""
@@ -117,7 +125,7 @@ class Accepted(Strict):
         entries = [
             {
                 key: safe(value) if isinstance(value, str) else value
-                for key, value in entry.model_dump().items()
+                for key, value in entry.model_dump(exclude_none=True).items()
             }
             for entry in self.accepted
         ]
@@ -148,8 +156,25 @@ def accept(
 
     `entries` are those that are meant for this run.
     """
-    marked = tuple(replace(f, accepted=_acceptance(f, entries, day)) for f in findings)
+    nobody = {check.id for check in checks if check.unit == "rate" and check.estimate == 0}
+    outages = [f for f in findings if f.code == OF_CLIENTS and f.check in nobody]
+    marked = tuple(
+        f if f in outages else replace(f, accepted=_acceptance(f, entries, day)) for f in findings
+    )
     told = [
+        f"not accepted, since nobody got through: {f.code} at {f.check}"
+        for f in outages
+        if _acceptance(f, entries, day) is not None
+    ]
+    told += [
+        f"not accepted: {f.code} at {f.check}: {f.count:,} seen, and {_named(e)} bears "
+        f"{e.at_most:,}"
+        for f in marked
+        if f.accepted is None and f not in outages
+        for e in entries
+        if e.at_most is not None and e.covers(f)
+    ]
+    told += [
         f"{f.accepted.said}: {f.code} at {f.check}: {f.accepted.why}"
         for f in marked
         if f.accepted is not None
@@ -163,7 +188,7 @@ def accept(
 
 def _acceptance(found: Finding, entries: Sequence[Entry], day: date) -> Acceptance | None:
     """Of several entries that which lasts longest."""
-    mine = [entry for entry in entries if entry.covers(found)]
+    mine = [entry for entry in entries if entry.covers(found) and entry.bears(found)]
     if not mine:
         return None
     entry = max(mine, key=lambda each: each.until)

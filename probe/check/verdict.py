@@ -4,7 +4,8 @@ The fold: an unfit probe first turns every load-sensitive check INCONCLUSIVE (a 
 stands); then any FAIL gives FAIL; else a required ERROR gives ERROR; else an unfit run
 gives INVALID; else any required check that is not PASS gives INCONCLUSIVE; else PASS. No
 required check, or one with no samples, is never PASS. A check that fails by accepted findings
-alone stays FAIL and does not decide; where nothing else passed, that is no PASS.
+alone stays FAIL and does not decide; where nothing else passed, that is no PASS, and to be no
+worse than another run is not enough for one.
 """
 
 from __future__ import annotations
@@ -228,9 +229,8 @@ def fold(checks: tuple[Check, ...], fitness: Fitness) -> tuple[Outcome, tuple[st
     open_ = [check for check in judged if check.verdict is not Outcome.PASS or check.n == 0]
     if open_:
         return Outcome.INCONCLUSIVE, tuple(f"{c.id}: {c.message}" for c in open_)
-    if judged:
-        return Outcome.PASS, ()
-    why = "no required check was executed: nothing was judged"
-    if required:
+    why = "" if required else "no required check was executed: nothing was judged"
+    lived_with = len(judged) < len(required)
+    if lived_with and all(check.evidence == "comparison" for check in judged):
         why = "every required check failed by accepted findings: nothing passed"
-    return Outcome.INCONCLUSIVE, (why,)
+    return (Outcome.INCONCLUSIVE, (why,)) if why else (Outcome.PASS, ())

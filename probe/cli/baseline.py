@@ -31,7 +31,14 @@ from probe.cli.arms import (
 from probe.cli.comparing import FailOn
 from probe.errors import ConfigError, HistoryError, Problem
 from probe.history.folder import LATEST
-from probe.report.comparison import NAME, comparison_document, headline, worst
+from probe.report.comparison import (
+    NAME,
+    comparison_document,
+    headline,
+    smallest,
+    unsettled,
+    worst,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +50,10 @@ if TYPE_CHECKING:
 REQUEST: Final = "baseline.json"
 CHECK: Final = "run.compared"
 SCHEMA: Final = 1
+_OPEN: Final = Check(
+    CHECK, "run", False, Outcome.SKIPPED, "comparison", 0,
+    "no run of this scenario and target had passed yet: there was nothing to compare with",
+)  # fmt: skip
 RunOption = Annotated[
     str | None,
     typer.Option(help="Compare with this run or directory; `latest`: the last that passed."),
@@ -77,7 +88,9 @@ def baseline_of(
         folders = _last_good(out, loaded.name, loaded.target_name)
         if not folders:
             origin = f"{loaded.name} -> {loaded.target_name}"
-            return None, [f"no run of {origin} has passed yet: there is nothing to compare with"]
+            # A gate that was asked for and stood open is told in the run as well.
+            none = None if fail_on is None else Baseline((), (), fail_on)
+            return none, [f"no run of {origin} has passed yet: there is nothing to compare with"]
     known = course_of(folders, ())
     told = f"compared with {folders[-1].name}"
     if len(folders) > 1:
@@ -104,12 +117,17 @@ def compared(judgement: Judgement, folder: Path) -> Judgement:
     request = _read(folder / REQUEST)
     if request is None:
         return judgement
+    if not request.get("before"):
+        return replace(judgement, checks=(*judgement.checks, _OPEN))
     told = _told(folder, request)
     summary = {**judgement.summary, "comparison": told}
     if request.get("fail_on") is None:
         return replace(judgement, summary=summary)
     checks = (*judgement.checks, _check(told, FailOn(request["fail_on"])))
     verdict, reasons = fold(checks, judgement.fitness)
+    if verdict is Outcome.PASS and not any(check.required for check in judgement.checks):
+        # That it is no worse than something says nothing of a run in which nothing was judged.
+        verdict, reasons = judgement.verdict, judgement.reasons
     return replace(judgement, checks=checks, verdict=verdict, reasons=reasons, summary=summary)
 
 
@@ -165,7 +183,7 @@ def _check(told: dict[str, Any], fail_on: FailOn) -> Check:
             verdict = Outcome.FAIL
         case "nothing compared":
             verdict = Outcome.INCONCLUSIVE
-        case "undecided" if fail_on is FailOn.UNDECIDED:
+        case _ if fail_on is FailOn.UNDECIDED and unsettled(told):
             verdict = Outcome.INCONCLUSIVE
         case _:
             verdict = Outcome.PASS
@@ -178,7 +196,7 @@ def _check(told: dict[str, Any], fail_on: FailOn) -> Check:
         evidence="comparison",
         n=len(judged) + len(told["findings"]),
         message="; ".join(filter(None, (f"against {against}: {headline(told)}", worst(told)))),
-        smallest=f"a change of {100 * told['small']:.3g} %",
+        smallest=smallest(told),
         control="runs of the same thing" if told["known"] else "none",
     )
 

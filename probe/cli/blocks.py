@@ -38,6 +38,7 @@ TRIES: Final = 3
 _TOOK_PLACE: Final = frozenset({0, 1, 3, 4})
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):  # noqa: N818 -- no error: the user has asked for an end
@@ -190,26 +191,33 @@ def _whole(folder: Path, *, fit: bool) -> bool:
 
 def _run(command: list[str]) -> tuple[int, str]:
     """Its exit code and what it said of errors. Ctrl-C is passed on, once for each time."""
-    process = subprocess.Popen(  # noqa: S603 -- ourselves, by the interpreter that runs us
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-        errors="replace",
-    )
+    process: subprocess.Popen[str] | None = None
     asked = False
 
     def pass_on(number: int, _: FrameType | None) -> None:
         nonlocal asked
         asked = True
-        process.send_signal(number)
+        if process is not None:
+            # A run ends in order by these two alone; the terminal that is gone is ours, not its.
+            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    kept = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Before it is there, so that no end of ours leaves it behind.
+    kept = {number: signal.signal(number, pass_on) for number in _ENDS}
     try:
+        process = subprocess.Popen(  # noqa: S603 -- ourselves, by the interpreter that runs us
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        if asked:
+            process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=BLOCK_S)[1]
     except subprocess.TimeoutExpired:
+        assert process is not None
         process.send_signal(signal.SIGINT)
         try:
             said = process.communicate(timeout=PATIENCE_S)[1]

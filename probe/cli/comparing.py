@@ -14,7 +14,7 @@ from probe.check.comparing.rows import SMALL
 from probe.cli.arms import course_of, runs_at, same_course, taken_all
 from probe.cli.console import console
 from probe.errors import ConfigError, Problem
-from probe.report.comparison import comparison_document
+from probe.report.comparison import comparison_document, unsettled
 from probe.report.comparison_views import comparison_markdown, screen
 from probe.report.document import json_bytes
 from probe.units import fraction
@@ -95,7 +95,7 @@ def exit_code(told: dict[str, Any], fail_on: FailOn) -> int:
             return EXIT_WORSE
         case "nothing compared":
             return EXIT_UNDECIDED
-        case "undecided" if fail_on is FailOn.UNDECIDED:
+        case _ if fail_on is FailOn.UNDECIDED and unsettled(told):
             return EXIT_UNDECIDED
         case _:
             return 0

@@ -22,9 +22,8 @@ from probe.model.reading import build
 from probe.model.target import Service, is_loopback
 from probe.redact import Redactor
 from probe.start.asking import Nobody, Terminal, missing
-from probe.start.credentials import Told, lacking, refuse_secrets
+from probe.start.credentials import Told, lacking, refuse_in_url, refuse_secrets
 from probe.start.files import SMOKE_PER_S, Place, dialect_text, scenario_text, target_text
-from probe.start.secrets import is_secret_name
 from probe.start.talk import Bounds
 from probe.start.trying import Trial, Wanted
 from probe.start.writing import check_free, check_name, name_of, paths_of, write
@@ -145,7 +144,9 @@ def command(
     )
     values = variables()
     redactor = Redactor()
+    refuse_in_url(token_url, "--token-url")
     if health:
+        refuse_in_url(health, "--health")
         build(Service, {"url": health}, "--health")
     if not asks:
         problems = lacking(told, wanted.ways, first, stdin=token_stdin)
@@ -194,14 +195,7 @@ def _place(
         route = make_route(url)
     except ValueError as error:
         raise ConfigError(Problem("URL", "", str(error))) from None
-    query = url.partition("?")[2]
-    if secret := next(
-        (n for n in (p.partition("=")[0] for p in query.split("&")) if is_secret_name(n)), ""
-    ):
-        hint = f"leave it out of the URL, and say --present query:{secret} and how tokens come"
-        raise ConfigError(
-            Problem("URL", "", f"its query holds {secret!r}, a secret by its name", hint=hint)
-        )
+    refuse_in_url(url, "URL")
     usual = name_of(url)
     name = name or (person.ask("Name of the files", "--name", usual))
     check_name(name, known("scenario"))

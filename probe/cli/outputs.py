@@ -24,6 +24,7 @@ from probe.history.columns import History
 from probe.history.folder import HISTORY, RESOLVED
 from probe.model.reading import nearest
 from probe.model.resolved import Resolved
+from probe.redact import Redactor
 from probe.report.export.metrics import metrics_of
 from probe.report.export.prometheus import exposition
 from probe.report.export.rows import csv_bytes, jsonl_bytes, parquet_bytes
@@ -84,17 +85,20 @@ def outputs(words: Sequence[str], option: str, *, stdout: bool) -> list[Output]:
 
 def deliver(chosen: Sequence[Output], judgement: Judgement, folder: Path) -> list[str]:
     """Write and push all of them; what failed and why, a line each, never an exception of it."""
-    failed = []
+    failed, header = [], _header() if any(one.pushed for one in chosen) else ""
+    # Who refuses a push may quote what it was sent.
+    redactor = Redactor(header, *header.split())
     for one in chosen:
         try:
-            _deliver(one, judgement, folder)
+            _deliver(one, judgement, folder, header)
         except BrokenPipeError:
             raise
         except OSError as error:
-            failed.append(f"not exported to {one}: {error.strerror or error}")
+            failed.append(redactor.text(f"not exported to {one}: {error.strerror or error}"))
         except Exception as error:  # noqa: BLE001 -- the verdict stands, whatever this is
             told = visible(f"{type(error).__name__}: {error}")
-            failed.append(f"not exported to {one}: an error of the probe's own, {told}")
+            told = f"not exported to {one}: an error of the probe's own, {told}"
+            failed.append(redactor.text(told))
     return failed
 
 
@@ -118,7 +122,7 @@ def _wrong(one: Output, option: str, *, stdout: bool) -> Problem | None:
         hint = f"in the project's folder: .venv/bin/python -m pip install -e '.[{extra}]'"
         return Problem(option, "", f"{one.form} needs the extra `{extra}`", hint=hint)
     if one.pushed:
-        return _wrong_address(one, option)
+        return _wrong_address(one, option) or _wrong_header()
     return _wrong_file(one, option, stdout=stdout)
 
 
@@ -159,13 +163,25 @@ def _wrong_address(one: Output, option: str) -> Problem | None:
     return None
 
 
-def _deliver(one: Output, judgement: Judgement, folder: Path) -> None:
+def _wrong_header() -> Problem | None:
+    header = _header()
+    if header.isascii() and header.isprintable():
+        return None
+    return Problem(AUTHORIZATION, "", "is no value of a header: it holds what cannot be printed")
+
+
+def _header() -> str:
+    """The header Authorization of a push; a file that it was read from may end in a line end."""
+    return variables().get(AUTHORIZATION, "").strip()
+
+
+def _deliver(one: Output, judgement: Judgement, folder: Path, header: str) -> None:
     """OSError where it could not be."""
     if one.pushed:
         # It loads what most runs have no use for.
         from probe.cli.pushing import push_otlp, push_prometheus  # noqa: PLC0415 -- as told
 
-        samples, header = metrics_of(judgement), variables().get(AUTHORIZATION, "")
+        samples = metrics_of(judgement)
         if one.form == "otlp":
             push_otlp(one.where, samples, judgement, header)
         else:

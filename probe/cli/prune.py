@@ -8,7 +8,9 @@ going on. Only run directories right below the folder are looked at, and no link
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from probe.cli.arms import stored, told_of
 from probe.cli.baseline import baselines
 from probe.errors import ConfigError, ProbeError, Problem
 from probe.history.folder import HISTORY, LATEST, RESOLVED
+from probe.report.visible import visible
 from probe.units import duration_ns, size_bytes
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ def command(
     runs = runs_in(out, datetime.now(UTC))
     going = chosen(runs, datetime.now(UTC), keep, most, age)
     for run, why in going:
-        sys.stdout.write(f"{run.folder.name}  {_told(run.size)}  {why}\n")
+        sys.stdout.write(visible(f"{run.folder.name}  {_told(run.size)}  {why}") + "\n")
         if yes:
             _remove(run.folder)
     freed, total = sum(run.size for run, _ in going), sum(run.size for run in runs)
@@ -79,7 +82,8 @@ def command(
 
 def runs_in(out: Path, now: datetime) -> list[Stored]:
     """Every run directory, newest first."""
-    folders = [each for each in stored(out) if not (out / each.name).is_symlink()]
+    # A link resolves to a run of another place, or to one that is here already.
+    folders = [each for each in dict.fromkeys(stored(out)) if each.parent == out.resolve()]
     latest = (out / LATEST).resolve()
     compared_with = baselines(folders)
     found: list[Stored] = []
@@ -140,9 +144,12 @@ def _read(option: str, text: str | None, parse: Any) -> Any:
 def _age(text: str) -> timedelta:
     """A duration; days as well, which are no unit of a run."""
     days = text.strip().removesuffix("d")
-    if text.strip().endswith("d") and days.isdecimal():
-        return timedelta(days=int(days))
-    return timedelta(seconds=duration_ns(text) / 1e9)
+    try:
+        if text.strip().endswith("d") and days.isdecimal():
+            return timedelta(days=int(days))
+        return timedelta(seconds=duration_ns(text) / 1e9)
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any time can be told") from None
 
 
 def _started(folder: Path, told: dict[str, Any], now: datetime) -> datetime:
@@ -159,13 +166,20 @@ def _started(folder: Path, told: dict[str, Any], now: datetime) -> datetime:
 
 def _age_of(folder: Path) -> float:
     """Seconds since anything in it was written."""
-    times = [path.stat().st_mtime for path in (folder, folder / HISTORY)]
-    times += [path.stat().st_mtime for path in (folder / HISTORY).iterdir()]
+    times = [folder.stat().st_mtime]
+    for path in (folder / HISTORY, *(folder / HISTORY).rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # of a run that goes on, files come and go
+            times.append(path.stat().st_mtime)
     return time.time() - max(times)
 
 
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            told = path.lstat()
+            size += told.st_size if stat.S_ISREG(told.st_mode) else 0
+    return size
 
 
 def _remove(folder: Path) -> None:

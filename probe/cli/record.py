@@ -26,7 +26,13 @@ from probe.model.target import Target
 from probe.redact import Redactor
 from probe.start import har
 from probe.start.asking import Nobody
-from probe.start.credentials import Told, refuse_secrets, showing_of, source_of
+from probe.start.credentials import (
+    Told,
+    refuse_in_url,
+    refuse_secrets,
+    showing_of,
+    source_of,
+)
 from probe.start.drafting import draft
 from probe.start.files import Showing, Speech, dialect_text
 from probe.start.inferring import with_places
@@ -79,6 +85,7 @@ def command(
     if "://" not in source:
         speech = _archive(Path(source), url, name, redactor, person)
     else:
+        refuse_in_url(source, "URL")
         bounds = _bounds(lasts, messages, size, bool(send))
         told = Told(auth="env" if token_env else "none", token_env=token_env)
         origin = source_of(told, person, variables())
@@ -184,7 +191,8 @@ def _archive(path: Path, url: str, name: str, redactor: Redactor, person: Nobody
         ))  # fmt: skip
     chosen = found[0]
     if len(found) > 1:
-        person.say(f"         the first is taken; another one: --url {found[1].url}")
+        other = redactor.text(found[1].url)
+        person.say(f"         the first is taken; another one: --url {other}")
     sessions, note = with_places(chosen.sessions)
     opening = next((m.template for s in sessions for m in s.messages if m.sent and m.opening), None)
     showing = replace(chosen.showing, first_message=opening)

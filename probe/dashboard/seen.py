@@ -37,6 +37,7 @@ _ODD: Final = {
     Odd.VALUE: "against its schema", Odd.SHAPE: "in another shape", Odd.IDS: "with other ids",
     Odd.UNKNOWN: "of unknown type",
 }  # fmt: skip
+_UNKNOWN: Final = "they came faster than they could be read"
 _FOREIGN: Final = ("run", "user", "token")
 
 
@@ -66,6 +67,10 @@ class Troubles:
     def kinds(self) -> int:
         """How many kinds there are."""
         return len(self._kinds)
+
+    def missed(self, rows: int, now_ns: int) -> None:
+        """So many rows were not looked at: what went wrong in them is not known."""
+        self._add("rows not looked at", rows, _UNKNOWN, now_ns)
 
     def take(self, rows: NDArray[np.void], journal: Journal, now_ns: int) -> None:
         """Rows of one journal, in the order of writing."""

@@ -75,6 +75,7 @@ class Sight:
         for piece in pieces:
             if piece.passed:
                 self.connects.known = False
+                self.troubles.missed(piece.passed, at_ns)
             few = piece.rows[piece.rows["kind"] != Kind.GOT]  # messages are by far the most
             for part in _parts(few) if not piece.journal.name else [few]:
                 if len(part) and _begins(part[0]):

@@ -107,7 +107,8 @@ class ProbeRun:
     """One run; true where its verdict is PASS, which an accepted finding may be part of.
 
     `folder` is the run directory, `document` all of verdict.json. `looked_at`: whether anybody has
-    asked how it went.
+    asked how it went, by its verdict or its checks. Findings alone do not tell: a run that saw
+    nothing has none.
     """
 
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
@@ -154,7 +155,6 @@ class ProbeRun:
     @property
     def findings(self) -> list[ProbeFinding]:
         """All findings, gravest first, accepted ones too."""
-        self.looked_at = True
         return list(self._findings)
 
     @property

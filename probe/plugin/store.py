@@ -84,7 +84,7 @@ class Store:
     def _play(self, words: tuple[str, ...], timeout_s: float) -> dict[str, Any]:
         """The document of verdict.json, or the error that there was instead of one."""
         if any(word == "--out" or word.startswith("--out=") for word in words):
-            return _no_verdict(words, "--out is not for its options: --probe-out says where runs go")
+            return _no_verdict(words, "--probe-out says where runs go, and not --out")
         out = [] if self._out == OUT else ["--out", self._out]
         # -P: a folder `probe` of the project under test is not this package.
         command = [sys.executable, "-P", "-m", "probe", "run", *words, *out, "--json"]
@@ -128,6 +128,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # with its workers and its lab
             process.wait(timeout=GRACE_S)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 @contextlib.contextmanager

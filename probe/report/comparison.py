@@ -8,6 +8,7 @@ escapes it, as it does everything else.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -53,6 +54,34 @@ def headline(told: Told) -> str:
     more = [f"findings: {', '.join(f'{n} {state}' for state, n in states.items())}"] * bool(states)
     text = "; ".join([", ".join(parts), *more] if parts else more)
     return f"{MEANS[told['said']]}{f': {text}' if text else ''}"
+
+
+def unsettled(told: Told) -> bool:
+    """Whether anything was left undecided or uncompared, whatever the rest came to."""
+    heads = [row for row in told["rows"] if not row["head"]]
+    return bool(told["refused"]) or any(row["why"] or row["said"] == "undecided" for row in heads)
+
+
+def smallest(told: Told) -> str:
+    """From which change on every judged head would have been told, by unit; "" where none was."""
+    reach: dict[str, float] = {}
+    for row in told["rows"]:
+        if row["head"] or row["why"]:
+            continue
+        unit, known = row["change_unit"], [row["margin"], row["change"], *row["interval"]]
+        far = math.inf
+        if None not in known:
+            log = unit == "relative"
+            margin, change, low, high = map(math.log1p, known) if log else known
+            far = margin + max(change - low, high - change)
+            far = math.expm1(far) if log else far
+        reach[unit] = max(far, reach.get(unit, 0.0))
+    words = {"relative": "of a time or a rate", "points": "of a share", "s": "of a span"}
+    return "; ".join(
+        f"a change {words[unit]}: "
+        + (_signed({"change_unit": unit}, far).lstrip("+") if far < math.inf else "no bound")
+        for unit, far in reach.items()
+    )
 
 
 def worst(told: Told) -> str:
@@ -150,7 +179,8 @@ def _value(row: Told, arm: str) -> str:
     value = row[arm]
     if value is None:
         return figures.MISSING
-    return figures.amount(value, row["unit"])
+    end = dict(zip(("before", "now"), row.get("ends") or ("", ""), strict=True))[arm]
+    return f"{end} {figures.amount(value, row['unit'])}".lstrip()
 
 
 def _signed(row: Told, value: float | None, *, factor: bool = False) -> str:

@@ -2,8 +2,8 @@
 
 The rule: nothing that came from a server stands in prose. It stands in fences that it cannot
 close, where no tracker takes a name for a mention or a number for a reference; the title, which
-quotes it, is escaped and has its mentions broken. What is told is what the run stored, which
-has no secrets in it.
+quotes it, is escaped and has its mentions and links broken. What is told is what the run stored,
+which has no secrets in it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def _of(judgement: Judgement, code: str) -> list[Finding]:
 
 
 def _unmentioning(text: str) -> str:
-    return text.replace("@", "@<!-- -->")
+    """Without names, numbers and addresses that a tracker would tell somebody of, or link."""
+    for sign, broken in (("@", "@<!-- -->"), ("\\#", "#<!-- -->"), ("://", ":<!-- -->//")):
+        text = text.replace(sign, broken)
+    return text
 
 
 def _kind(finding: Finding) -> str:

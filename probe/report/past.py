@@ -90,8 +90,11 @@ def _main(summary: Mapping[str, Any]) -> Iterator[Main]:
 def _knees(summary: Mapping[str, Any]) -> Iterator[Main]:
     for found in (summary.get("capacity") or {}).values():
         low, high = found.get("low_per_s"), found.get("high_per_s")
-        if low:
-            yield Main("knee", math.sqrt(low * high) if high else low, "/s")
+        # A proven end is no knee, and stands in no course beside one.
+        if low and high:
+            yield Main("knee", math.sqrt(low * high), "/s")
+        elif low or high:
+            yield Main("knee at least" if low else "knee at most", low or high, "/s")
 
 
 def _windows(summary: Mapping[str, Any]) -> Iterator[Main]:
@@ -103,12 +106,14 @@ def _windows(summary: Mapping[str, Any]) -> Iterator[Main]:
 
 
 def _delivered(summary: Mapping[str, Any]) -> Iterator[Main]:
-    came = lost = 0
+    came = due = 0
     for stage in (summary.get("delivery") or {}).values():
         for part in (stage.get("endpoints") or {}).values():
-            came, lost = came + part.get("delivered", 0), lost + part.get("lost", 0)
-    if came + lost:
-        yield Main("delivered", came / (came + lost), "rate")
+            came += part.get("delivered", 0)
+            # What nobody knows of did not come for all that is known.
+            due += sum(part.get(key, 0) for key in ("delivered", "lost", "unknown"))
+    if due:
+        yield Main("delivered", came / due, "rate")
 
 
 def _connect(summary: Mapping[str, Any]) -> Iterator[Main]:
@@ -140,7 +145,7 @@ def courses(past: Sequence[Past]) -> list[Course]:
     """All of them; `past` in any order."""
     groups: dict[tuple[str, str, str, str], list[tuple[str, str, float]]] = {}
     for run in sorted(past, key=lambda each: each.started):
-        for each in run.main:
+        for each in run.main if run.fit else ():
             key = run.scenario, run.target, each.name, each.unit
             groups.setdefault(key, []).append((run.run_id, run.started, each.value))
     return [_course(key, rows) for key, rows in groups.items()]

@@ -21,6 +21,7 @@ BAR: Final = 40
 STRIP: Final = 40
 STRIP_SIGNS: Final = "in tenths (. none, # all):"
 _ROOM: Final = 0.15  # of the way between two offsets, beside each
+_PLACED: Final = ("fine", "anomaly")  # a trial that was void at an offset has not held there
 _KEYS: Final = frozenset({"from_s", "to_s", "n", "rate", "low", "high"})
 
 
@@ -137,7 +138,7 @@ def _race(stage: str, race: Mapping[str, Any]) -> Plot:
     trials = tuple(
         (at_ms / 1e3, outcome == "anomaly")
         for at_ms, outcome in zip(made.get("measured_ms", ()), made.get("outcome", ()), strict=True)
-        if at_ms is not None
+        if at_ms is not None and outcome in _PLACED
     )
     noun, anomaly = race.get("noun", "trial"), race.get("anomaly", "")
     title = f"{stage}: how often {some(str(noun))} {anomaly}".strip()

@@ -19,7 +19,7 @@ from probe.model.auth import token_fault
 from probe.start import toml
 from probe.start.asking import missing
 from probe.start.files import Showing
-from probe.start.secrets import looks_secret
+from probe.start.secrets import is_credential_header, is_secret_name, looks_secret, of_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,6 +82,18 @@ def refuse_secrets(words: Iterable[str]) -> None:
             "put it into a variable and name that with --token-env, or give it with --token-stdin"
         )
         raise ConfigError(Problem("command line", "", _HISTORY, hint=hint))
+
+
+def refuse_in_url(url: str, origin: str) -> None:
+    """ConfigError for a URL that holds a password, or a secret in its query by its name."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(Problem(origin, "", "holds a user or a password", hint="leave it out"))
+    for pair in url.partition("?")[2].partition("#")[0].split("&"):
+        name = pair.partition("=")[0]
+        if is_secret_name(name):
+            hint = f"leave it out of the URL, and say --present query:{name} and how tokens come"
+            said = f"its query holds {name!r}, a secret by its name"
+            raise ConfigError(Problem(origin, "", said, hint=hint))
 
 
 def source_of(
@@ -320,6 +332,7 @@ def showing_of(
     for way in ways:
         kind, _, rest = way.partition(":")
         name, _, template = rest.partition("=")
+        _no_secret(kind, name, template)
         match kind:
             case "header":
                 usual = "Bearer {token}" if name.lower() in {"", "authorization"} else "{token}"
@@ -338,6 +351,18 @@ def showing_of(
     showing = Showing(tuple(offers), headers, query, cookies, first or None)
     _check(showing, source)
     return showing
+
+
+def _no_secret(kind: str, name: str, template: str) -> None:
+    """ConfigError where the credential itself stands in the place of `{token}`."""
+    if not template or "{" in template or kind not in {"header", "query", "cookie"}:
+        return
+    pair = f"ws://h/?{name}={template}"
+    likely = is_secret_name(name) or any(of_url(pair))
+    if is_credential_header(name) if kind == "header" else likely:
+        hint = "write {token} in its place, and say how it comes with --token-env or --token-stdin"
+        message = f"the value of {name} would stand in the dialect's file, and is likely a secret"
+        raise ConfigError(Problem("--present", "", message, hint=hint))
 
 
 def _asked_way(way: str, person: Person) -> str:

@@ -123,6 +123,11 @@ def _decoded(data: bytes) -> _Archive:
 
 
 def _is_socket(entry: _Entry) -> bool:
+    """A WebSocket at a URL that can be read as one."""
+    try:
+        urlsplit(entry.request.url)
+    except ValueError:
+        return False
     return entry.messages is not None or entry.request.url.lower().startswith(("ws://", "wss://"))
 
 
@@ -157,11 +162,8 @@ def _every_secret(entries: list[_Entry]) -> Iterator[str]:
 
 def _place(url: str) -> str:
     """A URL without query, fragment and user."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    except ValueError:
-        return "(no URL)"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _archived(url: str, entries: list[_Entry]) -> Archived:

@@ -37,6 +37,12 @@ def is_secret_name(name: str) -> bool:
     return _NAMES.search(name) is not None
 
 
+def is_credential_header(name: str) -> bool:
+    """Whether a header of this name carries credentials."""
+    lower = name.lower()
+    return _HEADERS.search(name) is not None and not lower.startswith("sec-websocket-")
+
+
 def looks_secret(text: str) -> bool:
     """Whether a word of the command line is, or holds, a credential by its looks."""
     return _JWT.search(text) is not None or re.search(r"\bBearer\s+[^{\s]\S{5,}", text) is not None
@@ -102,7 +108,7 @@ def of_headers(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
                 for part in (offer.strip(), offer.strip().partition(".")[2]):
                     if len(part) > _OFFER_MAX:
                         yield part
-        elif _HEADERS.search(name) and not name.lower().startswith("sec-websocket-"):
+        elif is_credential_header(name):
             yield from _worth(value)
             for part in re.split(r"[;,\s]+", value):
                 yield from _worth(part)

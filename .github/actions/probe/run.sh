@@ -21,8 +21,10 @@ fail() { # what went wrong; the message holds nothing that a server has said
 
 words=(run "$RUN_SCENARIO" --target "$RUN_TARGET" --out "$out" --no-color)
 [ -z "${RUN_ACCEPTED:-}" ] || words+=(--accepted "$RUN_ACCEPTED")
-if [ "${RUN_BASELINE:-}" = true ] && [ -f "$baseline/verdict.json" ]; then
-  words+=(--baseline "$baseline")
+if [ "${RUN_BASELINE:-}" = true ]; then
+  against=latest # where none is kept yet: the probe then says so, and takes `--fail-on` all the same
+  [ ! -f "$baseline/verdict.json" ] || against=$baseline
+  words+=(--baseline "$against")
 fi
 # xargs takes quotes apart as a shell does, and expands nothing.
 split=$(xargs -r printf '%s\n' <<< "${RUN_ARGS:-}") || fail "the input args is not quoted rightly"

@@ -38,20 +38,23 @@ class Change:
 
 def changes(before: Sequence[Taken], now: Sequence[Taken]) -> list[Change]:
     """All findings of either arm but remarks, new ones first."""
-    found: dict[tuple[str, str], list[list[Finding]]] = {}
+    found: dict[tuple[str, str], list[dict[int, list[Finding]]]] = {}
     for place, arm in enumerate((before, now)):
-        for taken in arm:
+        for number, taken in enumerate(arm):
             for each in taken.findings:
                 if each.severity != "info":
-                    found.setdefault((each.code, each.check), [[], []])[place].append(each)
+                    runs = found.setdefault((each.code, each.check), [{}, {}])[place]
+                    runs.setdefault(number, []).append(each)
     out = []
     for (code, check), (old, new) in found.items():
-        latest = (new or old)[-1]
+        cases = [each for run in (new or old).values() for each in run]
+        latest = cases[-1]
         state = _state(check, bool(old), bool(new), now)
         out.append(
             Change(
                 code, check, latest.severity, latest.evidence, latest.message, state,
-                len(old), len(new), latest.accepted is not None and not latest.accepted.ended,
+                len(old), len(new),
+                all(each.accepted is not None and not each.accepted.ended for each in cases),
             )
         )  # fmt: skip
     order = ("new", "still there", "gone", "not looked for now")

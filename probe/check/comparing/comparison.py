@@ -74,7 +74,7 @@ def compare(
     left = [*_left(before, "before", last, across), *_left(now, "now", last, across)]
     known = tuple(each.run_id for each in course if not differs(each, last))
     return Comparison(
-        _said(rows, found), *names, *ids, known, tuple(rows), tuple(found), tuple(refused),
+        _said(rows, found, refused), *names, *ids, known, tuple(rows), tuple(found), tuple(refused),
         tuple(remarks(first, last) + left), small,
     )  # fmt: skip
 
@@ -105,7 +105,8 @@ def _left(arm: Sequence[Taken], word: str, last: Taken, across: bool) -> list[st
     return [f"{count} of {len(arm)} {word} left out: {why}" for why, count in reasons.items()]
 
 
-def _said(rows: Sequence[Row], found: Sequence[Change]) -> Verdict:
+def _said(rows: Sequence[Row], found: Sequence[Change], refused: Sequence[str]) -> Verdict:
+    """It is "same" where all that was played is: of a stage left out nothing is known."""
     heads = [row for row in rows if not row.head]
     words = {row.said for row in heads if row.judged}
     if "worse" in words or any(proven_new(each) for each in found):
@@ -114,4 +115,5 @@ def _said(rows: Sequence[Row], found: Sequence[Change]) -> Verdict:
         return "nothing compared"
     if "better" in words:
         return "better"
-    return "same" if words == {"same"} and all(row.judged for row in heads) else "undecided"
+    same = words == {"same"} and not refused and all(row.judged for row in heads)
+    return "same" if same else "undecided"

@@ -42,7 +42,8 @@ PHASES: Final = {
 OF_CONNECT: Final = ("tcp", "tls", "upgrade")
 RUN: Final = (0.5, 0.95)
 SAMPLES_MIN: Final = 40
-COMPLETE, FAILED = 0, 1
+COMPLETE: Final = 0
+End = Literal["", "at least", "at most"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,8 @@ class Figure:
     ("span"). `more_is_worse` says which way is bad. `each` says whether n reaches for this
     figure of one run to stand beside those of other runs. `head` is the name of the figure it
     stands below, "" for a head. `counts` are hits and trials by cluster, of shares alone;
-    `samples` ns and which quantile, of times alone.
+    `samples` ns and which quantile, of times alone. `end`: where the value is one end of what is
+    known, and the other is open.
     """
 
     stage: str
@@ -66,6 +68,7 @@ class Figure:
     head: str = ""
     counts: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     samples: tuple[NDArray[np.float64], float] | None = None
+    end: End = ""
 
     @property
     def id(self) -> str:
@@ -132,9 +135,9 @@ def _runs(view: StageView) -> Iterator[Figure]:
 
 
 def _success(view: StageView) -> Iterator[Figure]:
+    """Of all intended clients: one that hung until it was stopped is none that is left out."""
     rows = view.sessions[view.wanted(view.sessions)]
-    known = np.isin(rows["outcome"], (COMPLETE, FAILED))
-    rows = rows[known][np.argsort(rows["intended"][known], kind="stable")]
+    rows = rows[np.argsort(rows["intended"], kind="stable")]
     if len(rows):
         good = (rows["outcome"] == COMPLETE).astype(np.int64)
         yield _share(view, "success", good, np.ones_like(good), blocks_of(len(rows)))
@@ -195,12 +198,17 @@ def _restarts(view: StageView) -> Iterator[Figure]:
 def _knee(view: StageView, summary: Mapping[str, Any]) -> Iterator[Figure]:
     found = (summary.get("capacity") or {}).get(view.name) or {}
     low, high = found.get("low_per_s"), found.get("high_per_s")
-    if not low:
+    if not low and not high:
         return
-    ends = math.log(low), math.log(high) if high else math.inf
-    # Without an upper end it is "at least": the value is what was proven, and no more.
-    value = (ends[0] + ends[1]) / 2 if high else ends[0]
-    yield Figure(view.name, "knee", "log", told_side(value, *ends), 1, more_is_worse=False)
+    ends = math.log(low) if low else -math.inf, math.log(high) if high else math.inf
+    # With one end open it is "at least" or "at most": the value is what was proven, and no more,
+    # and stands beside no others as if it were the knee.
+    value = (ends[0] + ends[1]) / 2 if low and high else ends[0] if low else ends[1]
+    end: End = "" if low and high else "at least" if low else "at most"
+    yield Figure(
+        view.name, "knee", "log", told_side(value, *ends), 1,
+        more_is_worse=False, each=not end, end=end,
+    )  # fmt: skip
 
 
 def _window(view: StageView, summary: Mapping[str, Any]) -> Iterator[Figure]:

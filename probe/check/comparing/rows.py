@@ -31,7 +31,7 @@ from probe.stats.sides import quantile_side, rate_side
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probe.check.comparing.figures import Figure, Scale
+    from probe.check.comparing.figures import End, Figure, Scale
     from probe.check.comparing.taken import Taken
     from probe.stats.compare import How, Said, Side
 
@@ -54,7 +54,8 @@ class Row:
     `change`, `interval`, `margin` and `noise` are of `change_unit`: "relative" (0.1 is 10 %
     more), "points" (of a share) or "s". An end that is not bounded is None. A change has to be
     beyond `margin`; `noise` is what two runs of the same thing differ by in 95 of 100 pairs,
-    None where that is not known. Where nothing could be judged, `why` says what is missing.
+    None where that is not known. `ends` say where `before` and `now` are but the proven end of
+    what is known. Where nothing could be judged, `why` says what is missing.
     """
 
     stage: str
@@ -73,6 +74,7 @@ class Row:
     said: Said = "undecided"
     how: How | Literal[""] = ""
     why: str = ""
+    ends: tuple[End, End] = ("", "")
 
     @property
     def judged(self) -> bool:
@@ -162,7 +164,7 @@ def _made(some: Figure, arms: Arms) -> _Made:
     row = Row(
         some.stage, some.name, some.head, unit, some.more_is_worse, values[0], values[1],
         (sum(each.n for each in sides[0]), sum(each.n for each in sides[1])),
-        _CHANGES[some.scale],
+        _CHANGES[some.scale], ends=(_end(sides[0]), _end(sides[1])),
     )  # fmt: skip
     for each, arm, word in zip(sides, (arms.before, arms.now), ("before", "now"), strict=True):
         if not each:
@@ -251,6 +253,11 @@ def _pooled(figures: Sequence[Figure]) -> Side:
         np.concatenate([hits for hits, _ in counts]),
         np.concatenate([trials for _, trials in counts]),
     )
+
+
+def _end(figures: Sequence[Figure]) -> End:
+    """Of several runs that of the first which has one."""
+    return next((figure.end for figure in figures if figure.end), "")
 
 
 def _plain(some: Figure, figures: Sequence[Figure]) -> float | None:
