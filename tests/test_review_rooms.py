@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ from probe.cli import blocks, outputs, prune
 from probe.cli.baseline import Baseline, _check, baselines, compared, keep_baseline
 from probe.cli.comparing import FailOn, exit_code
 from probe.cli.judging import judge_run
+from probe.dashboard.seen import Troubles
 from probe.errors import ConfigError
 from probe.redact import Redactor
 from probe.report.comparison import cells, comparison_document
@@ -147,6 +149,15 @@ def test_no_worse_than_something_is_no_pass_where_nothing_was_judged(tmp_path):
     assert (again.verdict, again.reasons) == (Outcome.INCONCLUSIVE, ("nothing was judged",))
 
 
+def test_a_run_that_only_told_the_spread_may_go_while_another_is_played(tmp_path):
+    made = [store(story(k), tmp_path / f"2026110{k}-120000-hand-{k}") for k in range(1, 7)]
+    keep_baseline(made[-1], Baseline((made[-2],), tuple(made[:-1]), FailOn.WORSE))
+    shutil.rmtree(made[0])
+    told = judge_run(made[-1]).summary["comparison"]
+    assert told["known"] == [folder.name for folder in made[1:-1]]
+    assert told["said"] != "worse"
+
+
 def test_one_accepted_case_does_not_accept_the_others_and_runs_are_counted():
     lived = Acceptance("ann", "2030-01-01", "known")
     case = Finding("delivery.lost", "critical", "witness", 1, "lost", "", check="load.x")
@@ -214,6 +225,16 @@ def test_prune_minds_files_that_vanish_and_ages_beyond_all_time(judged, monkeypa
     assert prune.runs_in(folder.parent, datetime.now(UTC))
     with pytest.raises(ConfigError, match="longer than any time"):
         prune._read("--older-than", "999999999999d", prune._age)
+
+
+@pytest.mark.parametrize("where", ["--set", "--set-a", "--set-b"])
+def test_a_secret_is_kept_in_no_file_of_a_duet(probe, where):
+    told = ("duet", "smoke", "--a", "lab", "--b", "lab", where, "target.auth.key=plain-4711-secret")
+    done = probe.inside(*told, "--out", probe.results)
+    assert done.code == 2
+    assert "is a secret" in done.err
+    assert "4711" not in done.told
+    assert not list(probe.results.glob("*-duet-*"))
 
 
 def test_a_terminal_that_goes_away_ends_the_block_too(tmp_path):
@@ -306,3 +327,12 @@ def test_a_har_file_with_a_url_that_is_none_is_no_error_of_ours():
     assert [each.url for each in found] == ["ws://h/"]
     with pytest.raises(ConfigError, match="holds no WebSocket"):
         har.read(json.dumps({"log": {"entries": entries[:1]}}).encode(), "a.har", Redactor())
+
+
+def test_rows_that_were_not_looked_at_are_no_clean_sheet():
+    troubles = Troubles()
+    assert troubles.kinds == 0
+    troubles.missed(1_000, 5)
+    (found,) = troubles.most(3)
+    assert (found.name, found.count) == ("rows not looked at", 1_000)
+    assert found.newest

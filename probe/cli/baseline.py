@@ -161,17 +161,19 @@ def _told(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     gone = [path.name for path in (*before, *known) if not readable(path)]
     if gone:
         stood = _read(folder / NAME)
-        if stood is None:
+        if stood is not None:
+            note = f"as it was compared when {gone[0]} could still be read"
+            notes = stood["notes"]
+            return {**stood, "notes": notes if note in notes else [*notes, note]}
+        if not all(map(readable, before)):
             raise HistoryError(
                 f"{folder.name}: the run it is compared with is gone, or of another version of the "
                 f"probe ({gone[0]}), and it was never compared; remove {REQUEST} from it to judge "
                 "it alone"
             )
-        note = f"as it was compared when {gone[0]} could still be read"
-        notes = stood["notes"]
-        return {**stood, "notes": notes if note in notes else [*notes, note]}
     first = taken_all(before)
-    course = same_course(first[-1], known)
+    # A run that only told the spread may have gone while this one was played.
+    course = same_course(first[-1], filter(readable, known))
     small = float(request.get("small", SMALL))
     return comparison_document(compare(first, [taken(folder)], course=course, small=small))
 

@@ -9,6 +9,7 @@ and none longer than `BLOCK_S`.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import signal
 import subprocess
@@ -38,6 +39,9 @@ TRIES: Final = 3
 _TOOK_PLACE: Final = frozenset({0, 1, 3, 4})
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
+_SECRETS: Final = re.compile(
+    r"target\.(auth\.(key|token|password|client_secret|headers\..*)|network\.(proxy|headers\..*))"
+)
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -112,6 +116,7 @@ class Block:
 
 def started(out: Path, scenario: str, arms: dict[str, Arm], pairs: int, seed: int | None) -> Duet:
     """A new duet with its directory; ConfigError where that cannot be written."""
+    _no_secret(arms)
     seed = secrets.randbelow(SEED_MAX) if seed is None else seed
     rng = np.random.Generator(np.random.PCG64(seed))
     now, name = datetime.now(UTC), Path(scenario).stem
@@ -126,6 +131,16 @@ def started(out: Path, scenario: str, arms: dict[str, Arm], pairs: int, seed: in
     duet = Duet(folder, scenario, seed, arms, orders, seeds)
     duet.write()
     return duet
+
+
+def _no_secret(arms: dict[str, Arm]) -> None:
+    """ConfigError for a secret that would stand in the duet's file, from which it is gone on."""
+    for value in (value for arm in arms.values() for value in arm.sets):
+        path, _, text = value.partition("=")
+        if _SECRETS.fullmatch(path.strip()) and "${" not in text:
+            hint = f"name a variable: --set '{path.strip()}=${{PROBE_…}}'"
+            message = "is a secret, and a duet's file keeps what was set"
+            raise ConfigError(Problem("--set", path.strip(), message, hint=hint))
 
 
 def resumed(folder: Path) -> Duet:
