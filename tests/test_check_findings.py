@@ -99,7 +99,7 @@ RUNS = ("started", "tool", "completed")
 REJECT = {"subprotocols": ["chat.v0"], "expect": "rejected"}
 PICKS = {"subprotocols": ["a", "b"], "selects": "a"}
 STORIES = {
-    "target.refused": (preflight("refused"), "nothing listens"),
+    "target.refused": (preflight("refused"), "or something in between refuses"),
     "target.unresolvable": (preflight("resolve_failed", detail="Name unknown"), "Name unknown"),
     "target.unreachable": (preflight("unreachable"), "no way to the address"),
     "target.silent": (preflight("no_answer"), "no answer in phase upgrade"),
@@ -446,3 +446,16 @@ def test_a_stage_in_which_nobody_got_in_is_not_the_targets_fault_if_an_earlier_o
         story.client(200 + k, "refused", population=1)
     found = {c.id: c.verdict for c in judge(story.history(), story.resolved).checks}
     assert found.get("users.target") is (None if before == "good" else Outcome.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("code", "source", "named"),
+    [(4401, "mint", True), (4403, "mint", True), (1008, "env", True), (1008, "none", False),
+     (1011, "mint", False), (4000, "mint", False)],
+)  # fmt: skip
+def test_a_close_that_says_no_entry_names_the_token_first(code, source, named):
+    story = preflight("closed", code=code, reason="no")
+    story.resolved.target["auth"] = {"source": source}
+    (found,) = judge(story.history(), story.resolved).findings
+    assert found.code == "target.closed_at_once"
+    assert found.cause.startswith("the token is not accepted") == named

@@ -35,7 +35,7 @@ def test_another_of_our_users_is_told_by_its_number(flag, words):
         story.close(client, 1000 + client.session)
     check, (only,) = told(story)
     assert only.message.startswith(words)
-    assert "reached user 1 (1 of 11 messages" in only.message
+    assert "reached user 1 (1 of 9 messages that named" in only.message
     assert (check.verdict, only.count) == (Outcome.FAIL, 1)
 
 
@@ -71,7 +71,7 @@ def test_the_reason_of_a_close_counts_as_a_message_of_its_own():
     story.row(1001, Kind.FOREIGN, second.session, second.op, 0, 0, run_key(0, 0))
     check, (only,) = told(story)
     assert only.message.startswith("an event of user 0 (the reason of a Close of run 0 of session")
-    assert (check.verdict, only.count, check.n) == (Outcome.FAIL, 1, 11)
+    assert (check.verdict, only.count, check.n) == (Outcome.FAIL, 1, 9)
     lines = [step.what for each in only.witness for step in each.steps]
     assert "names run 0 of session 0, which is another's" in lines
 
@@ -89,3 +89,20 @@ def test_where_the_service_names_the_runs_a_pass_says_where_it_looked(alien):
     assert check.verdict is (Outcome.INCONCLUSIVE if alien else Outcome.PASS)
     words = "was of a run that no session knows" if alien else "the service names the runs"
     assert words in check.message
+
+
+@pytest.mark.parametrize("leak", [False, True])
+def test_what_names_nobody_does_not_make_the_bound_smaller(leak):
+    """Acknowledgements and pongs could not have shown a stranger."""
+    story, first, second = two()
+    for at in range(300, 400):
+        story.got(second, at, "note")
+    if leak:
+        story.got(second, 410, "note")
+        story.row(410, Kind.FOREIGN, second.session, second.op, 1, 0, identity_mark(0))
+    for client in (first, second):
+        story.close(client, 1000 + client.session)
+    check, found = told(story)
+    assert check.n == (9 if leak else 8)
+    assert check.message.startswith(f"{int(leak)} of {check.n} messages that named a run or")
+    assert len(found) == leak

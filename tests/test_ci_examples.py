@@ -154,11 +154,12 @@ def test_the_variables_are_those_of_the_target():
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
-def test_make_smoke_says_the_exit_code_that_make_hides(tmp_path):
+@pytest.mark.parametrize("told", [("smoke",), ("probe", "SCENARIO=smoke")])
+def test_make_says_the_exit_code_that_it_hides(tmp_path, told):
     runner = tmp_path / "probe"
     runner.write_text('#!/bin/sh\necho "$@"\nexit "$CODE"\n')
     runner.chmod(0o755)
-    words = ["make", "-o", ".venv/.run", f"RUN={runner}", "smoke", "TARGET=lab", "ARGS=--seed 7"]
+    words = ["make", "-o", ".venv/.run", f"RUN={runner}", *told, "TARGET=lab", "ARGS=--seed 7"]
     for code, of_make in ((0, 0), (1, 2), (4, 2)):
         done = subprocess.run(
             words, cwd=ROOT, check=False, capture_output=True, text=True, timeout=30,
@@ -167,6 +168,10 @@ def test_make_smoke_says_the_exit_code_that_make_hides(tmp_path):
         assert done.returncode == of_make
         assert "run smoke --target lab --seed 7" in done.stdout
         assert (f"the probe's exit code is {code};" in done.stderr) == (code > 0)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_smoke_wants_a_target():
     done = subprocess.run(
         ["make", "-o", ".venv/.run", "smoke"],
         cwd=ROOT, check=False, capture_output=True, text=True, timeout=30,

@@ -54,6 +54,10 @@ def test_list_tells_what_there_is_and_where_it_is(probe):
         assert re.search(rf"^{name}\b", told, re.MULTILINE), told
     assert "scenarios/mine.toml" in told
     assert "this is not TOML" in told
+    probe.write("scenarios/torn.py", "def (\n")
+    listed = probe.inside("list", env={"COLUMNS": "200"}).out
+    assert "Two runs on one connection, the second after a pause" in listed
+    assert "this is not Python" in listed
     for line in told.splitlines():
         assert "…" not in line, "a path that is cut is no path"
 
@@ -384,8 +388,9 @@ def test_the_lab_by_hand_is_spoken_to_as_it_says(probe):
 def test_a_taken_port_and_an_unknown_defect_are_told(probe):
     with Server(silent) as server:
         done = probe("lab", "--port", server.port)
-    assert done.code not in (0, 1), done.told
+    assert done.code == 2, done.told
     assert "taken" in done.err
+    assert "PROBE_WS_URL" not in done.told, "what listens there is no lab of ours"
     done = probe("lab", "--defect", "health_lie")
     assert done.code == 2, done.told
     assert "health_lies" in done.err

@@ -11,7 +11,7 @@ from probe.check.comparing.rows import UNKNOWN
 from probe.check.comparing.taken import take
 from probe.check.judge import judge
 from probe.check.verdict import Acceptance, Finding, Outcome
-from probe.report.comparison import comparison_document, headline, remarks
+from probe.report.comparison import comparison_document, finding_lines, headline, remarks
 from probe.report.comparison_views import comparison_markdown, screen
 from probe.report.page.compared import comparison_blocks
 from tests.stored_runs import story
@@ -215,7 +215,7 @@ def finding(code="delivery.lost", evidence="witness", severity="critical", **mor
     return Finding(code, severity, evidence, 1, "an event was lost", "", check="load.x", **more)
 
 
-def test_findings_are_new_still_there_gone_or_not_looked_for():
+def test_findings_are_new_still_there_not_seen_or_not_looked_for():
     clean, broken = one(), replace(one(), findings=(finding(),))
     new = compare([clean], [broken])
     assert [(each.code, each.state) for each in new.findings] == [("delivery.lost", "new")]
@@ -223,8 +223,12 @@ def test_findings_are_new_still_there_gone_or_not_looked_for():
     still = compare([broken], [replace(broken, run_id="b")])
     assert still.findings[0].state == "still there"
     assert still.said == "undecided"
-    gone = compare([broken], [replace(clean, checks={"load.x": Outcome.PASS})])
-    assert gone.findings[0].state == "gone"
+    passed = replace(clean, checks={"load.x": Outcome.PASS})
+    unseen = compare([broken], [passed])
+    assert unseen.findings[0].state == "not seen now"
+    told = comparison_document(compare([broken], [replace(passed, why_not="it was unfit")]))
+    assert headline(told) == "no figure could be compared: findings: 1 not seen now"
+    assert finding_lines(told) == ["not seen now: delivery.lost (critical)"]
     unlooked = compare([broken], [clean])
     assert unlooked.findings[0].state == "not looked for now"
 

@@ -84,8 +84,24 @@ def test_an_unfit_run_shows_no_times_and_what_a_run_has_not_is_left_out():
         "counts": {"clients": 10, "clients_by_end": {"complete": 9}},
         "latency": {"load": {"connect": {"n": 10, "p95": {"estimate_s": 0.01}}}},
     }
-    unfit = past_of({"run_id": "a", "fitness": {"fit": False}}, summary)
+    checks = [{"id": "load.success", "stage": "load", "n": 10, "estimate": 0.9}]
+    unfit = past_of({"run_id": "a", "fitness": {"fit": False}, "checks": checks}, summary)
     assert [each.text for each in unfit.main] == ["success 90 %"]
-    fit = past_of({"run_id": "a", "fitness": {"fit": True}}, summary)
+    fit = past_of({"run_id": "a", "fitness": {"fit": True}, "checks": checks}, summary)
     assert [each.text for each in fit.main] == ["connect p95 10 ms", "success 90 %"]
     assert past_of({}, {}).main == ()
+
+
+def test_success_is_that_of_the_checks_of_success_and_of_nobody_who_was_rightly_refused():
+    summary = {"counts": {"clients": 135, "clients_by_end": {"complete": 123}}}
+    one = {"id": "users.success", "stage": "users", "n": 75, "estimate": 1.0}
+    more = {"id": "full.success", "stage": "full", "n": 25, "estimate": 0.6}
+    nobody = {"id": "late.success", "stage": "late", "n": 0, "estimate": None}
+    runs = {"id": "users.runs", "stage": "users", "n": 75, "estimate": 0.1}
+
+    def main(*checks):
+        return [each.text for each in past_of({"checks": checks}, summary).main]
+
+    assert main(one, runs) == ["success 100 %"]
+    assert main(one, more, nobody) == ["success 90 %"]
+    assert main(runs, nobody) == []

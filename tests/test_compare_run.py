@@ -11,7 +11,7 @@ BLOCK = """
 patience = "5s"
 expect.success = { rate = "50%" }
 [stages.load.populations.users]
-shape = { rate = "50/s", lasts = "1s" }
+shape = { rate = "100/s", lasts = "1s", arrivals = "even" }
 script = [{ do = "connect" }, { do = "run" }, { do = "close" }]
 """
 SLOW = "target.lab.pace=40ms"

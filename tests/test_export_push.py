@@ -247,10 +247,13 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
     [
         ["--export", "csv=x"],
         ["--export=csv=x", "--export", "otlp=http://h:1"],
+        ["--dashboard", "9481"],
+        ["--dashboard=9481", "--json"],
+        ["--dashboard"],
         [],
     ],
 )
-def test_whoever_runs_it_again_does_not_export_it_again(words):
+def test_whoever_runs_it_again_neither_exports_nor_shows_it_again(words):
     asked = ["smoke", "--seed", "7"]
     assert of_the_run([*asked, *words]) == asked
     assert of_the_run([*words, *asked]) == asked

@@ -3,9 +3,11 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from probe.cli.baseline import baseline_of
 from probe.cli.judging import judge_run
 from tests.stored_runs import report, store, story
 
@@ -180,9 +182,34 @@ def test_history_lists_the_newest_first_and_takes_no_times_from_an_unfit_run(pro
     narrow = probe.inside("history", env={"COLUMNS": "60"}).out
     assert all(len(line) <= 60 for line in narrow.splitlines())
     assert "no run" in probe.inside("history", "--scenario", "other").out
+    assert "no run" in probe.inside("history", "other").out
+    name = json.loads(probe.inside("history", "--json").out)["runs"][0]["scenario"]
+    assert probe.inside("history", name, env={"COLUMNS": "120"}).out == done.out
+    assert probe.inside("history", name, "--scenario", "other").code == 2
     told = json.loads(probe.inside("history", "--json", "-n", "2").out)
     assert len(told["runs"]) == 2
     assert told["runs"][0]["main"][0]["unit"] in ("s", "rate")
+
+
+def test_of_a_run_without_a_finding_there_is_no_issue_and_that_is_no_mistake(probe):
+    run(probe, 1)
+    done = probe.inside("issue", "latest")
+    assert (done.code, done.out) == (0, "")
+    assert "this run (PASS) has no finding" in done.err
+    assert probe.inside("issue", "latest", "delivery.lost").code == 2
+    named = probe.inside("export", "latest")
+    assert named.code == 2
+    assert "prometheus" in named.err
+
+
+def test_the_baseline_is_told_with_its_verdict(probe):
+    folder = run(probe, 1)
+    verdict = json.loads((folder / "verdict.json").read_text())
+    verdict["headline"] = "PASS but for 1 finding accepted until 2030-01-01"
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    loaded = SimpleNamespace(name=verdict["scenario"], target_name=verdict["target"])
+    _, told = baseline_of("latest", None, probe.results, loaded)
+    assert told == [f"compared with {folder.name}, which ended {verdict['headline']}"]
 
 
 def test_history_plots_the_course_and_says_where_it_changed(probe):
@@ -203,6 +230,8 @@ def test_prune_tells_first_and_removes_only_when_it_is_told_to(probe):
     done = probe.inside("prune", "--keep", "2")
     assert done.code == 0
     assert "2 of 4 runs would go" in done.out
+    assert probe.inside("prune", "--keep", "2", "--dry-run").out == done.out
+    assert probe.inside("prune", "--keep", "2", "--dry-run", "--yes").code == 2
     assert names(probe) == before
     assert "2 of 4 runs removed" in probe.inside("prune", "--keep", "2", "--yes").out
     assert names(probe) == before[2:]

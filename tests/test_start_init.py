@@ -6,6 +6,7 @@ Strawberry on uvicorn (tests/graphql), the lab, and small servers that misbehave
 import os
 import pty
 import re
+import select
 import selectors
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.servers import (
     answer,
     close_frame,
     echo,
+    frame,
     free_port,
     header,
     read_frame,
@@ -107,7 +109,10 @@ def test_the_lab_by_its_subprotocol_and_what_fits_it_besides(probe, lab):
     assert done.code == 0, done.told
     assert "control  without a token: " in done.out
     assert "401" in done.out
-    assert re.search(r"^fit too .*\bgolden_path\b.*\bsmoke\b", done.out, re.MULTILINE)
+    fit = re.search(r"^fit too  (.*\bgolden_path\b.*\bsmoke\b.*)$", done.out, re.MULTILINE)
+    assert fit is not None, done.told
+    recalled = " ".join(file(probe, "targets").replace("\n# ", " ").split())
+    assert f"fit it as this file was written: {fit[1]}" in recalled
     dialect = tomllib.loads(file(probe, "dialects"))
     assert dialect["present"]["default"]["selects"] == "jwt-auth"
     assert dialect["paths"]["thread"] == "thread_id"
@@ -273,6 +278,90 @@ def test_who_is_let_in_and_closed_at_once_is_not_let_in(probe):
     assert "4400" in done.out
     assert "\x1b" not in done.out
     assert files(probe) == []
+
+
+def closes_later(code, *, greets=False, crossing=False):
+    """Opens, answers pings, and closes if it is told nothing; or only as it reads our Close."""
+
+    def serve(server, sock):
+        sock.sendall(switch(read_head(server, sock)))
+        if greets:
+            sock.sendall(text({"type": "hello"}))
+        until = time.monotonic() + 0.45
+        while True:
+            ready = crossing or select.select([sock], [], [], max(0, until - time.monotonic()))[0]
+            if not ready:
+                sock.sendall(close_frame(code, b"Connection initialisation timeout"))
+                return
+            opcode, payload = read_frame(sock)
+            if opcode == 9:
+                sock.sendall(frame(10, payload))
+            if opcode == 8:
+                sock.sendall(close_frame(code if crossing else 1000))
+                return
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [(4408, {}), (4408, {"greets": True}), (4408, {"crossing": True}), (1008, {}), (1011, {})],
+)
+def test_who_is_closed_for_saying_nothing_is_not_let_in(probe, code, more):
+    """Behind the quiet of 200 ms, where it had long been taken for open; or as we close."""
+    with Server(closes_later(code, **more)) as server:
+        done = init(probe, f"ws://127.0.0.1:{server.port}/", "--no-input")
+    assert done.code == 1, done.told
+    assert str(code) in done.out
+    for word in ("nobody is let in", "--auth", "--present", "--first"):
+        assert word in done.out
+    assert "next " not in done.out
+    assert files(probe) == []
+
+
+def test_an_idle_connection_that_is_closed_as_usual_was_let_in(probe):
+    with Server(closes_later(1001)) as server:
+        done = init(probe, f"ws://127.0.0.1:{server.port}/", "--no-input")
+    assert done.code == 0, done.told
+    assert "left to you: it closes a connection that says nothing (1001)" in done.out
+    assert "closes a connection that says nothing (1001)" in file(probe, "dialects")
+
+
+def test_how_it_was_closed_is_said_once(probe):
+    with Server(says(close_frame(4406, b"Subprotocol not acceptable"))) as server:
+        done = init(probe, f"ws://127.0.0.1:{server.port}/", "--no-input")
+    look = next(line for line in done.out.splitlines() if line.startswith("look "))
+    assert look.count("4406") == 1, look
+    assert "a browser sees an open socket first" in look
+
+
+@pytest.mark.alone
+def test_a_graphql_service_that_was_shown_no_token_leaves_no_file(probe, strawberry):
+    """It closes by 4408, one second after the 101: long after a connect, a ping and a close."""
+    done = probe("init", strawberry.url, "--name", "mine", "--no-input", "--no-color")
+    assert done.code == 1, done.told
+    assert "4408" in done.out
+    assert files(probe) == []
+
+
+@pytest.mark.alone
+def test_the_key_of_a_graphql_service_comes_from_the_environment(probe):
+    """As docs/start.md starts it, with the key in no list of processes."""
+    command = [sys.executable, "tests/graphql/server.py", "0", "--key-env", "KEY_OF_MINE"]
+    unset = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert unset.returncode == 2
+    assert "KEY_OF_MINE is not set" in unset.stderr
+    environment = {**os.environ, "KEY_OF_MINE": KEY}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = f"ws://{process.stdout.readline().split()[-1]}/"
+            words = ("--key-env", "PROBE_KEY", "-s", "graphql-transport-ws", "--present")
+            wrong = init(probe, url, *words, f"message:{INIT}", env={"PROBE_KEY": KEY[::-1]})
+            right = init(probe, url, *words, f"message:{INIT}", env={"PROBE_KEY": KEY})
+        finally:
+            process.kill()
+    assert (wrong.code, right.code) == (1, 0), (wrong.told, right.told)
 
 
 def picky(server, sock):

@@ -47,7 +47,8 @@ _LINES: Final = (
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "target.refused": _target(
-        "nothing listens at this address and port: the service is down, or the port is wrong"
+        "nothing listens at this address and port (the service is down, or the port is wrong), or "
+        "something in between refuses"
     ),
     "target.unresolvable": _target(
         "the name has no address: it is misspelt, or this machine's DNS does not know it"
@@ -78,7 +79,10 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "target.not_http": _target("something else than HTTP answers at this port"),
     "target.bad_upgrade": _target("the answer to the upgrade breaks RFC 6455"),
     "target.closed_at_once": _target(
-        "the service accepts upgrades and then closes them: its session set-up fails after the 101",
+        "the service accepts upgrades and then closes them: its session set-up fails after the 101 "
+        "or refuses the token there",
+        unauthorized="the token is not accepted (expired, of another environment, signed with "
+        "another key), and is judged only after the 101; or the session set-up fails there",
         internal="the session set-up raises after the 101 (1011 is the server's internal error)",
     ),
     "target.dropped": _target(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from probe.history.columns import Rows
 
 WHAT: Final = "isolation"
+NAMING: Final = "that named a run or somebody else"
 _RUN, _TOKEN = 0, 2  # FOREIGN.flag; 1 is the user's field
 _RECEIVED: Final = 1  # CLOSE.flag
 _ANOTHER: Final = "another_user"  # Shown.case
@@ -51,8 +52,9 @@ def isolation(view: StageView) -> Part:
     bad = len(cases)
     if not wanted and not bad:
         return part
-    n = len(runs) + int((cases["kind"] == Kind.CLOSE).sum())
     own = int((runs >= 0).sum())
+    # What names nobody (an acknowledgement, a pong) could not have shown a stranger.
+    n = own + int(((cases["kind"] == Kind.CLOSE) | (cases["b"] < 0)).sum())
     users = len(np.unique(view.sessions["identity"][view.sessions["ready"] > 0]))
     if not bad and (users < 2 or not own):  # noqa: PLR2004 -- nobody is foreign to himself
         why = f"there was only {counted(users, 'user')}" if own else "no event of a run came"
@@ -60,10 +62,12 @@ def isolation(view: StageView) -> Part:
         return part
     nobodys = 0 if _we_name(view) else int((runs == _NOT_OURS).sum())
     if not bad and nobodys:
-        why = f"{of(nobodys, n, 'message')} {were(nobodys)} of a run that no session knows: whose?"
+        strange = f"{of(nobodys, len(runs), 'message')} {were(nobodys)}"
+        why = f"{strange} of a run that no session knows: whose?"
         part.checks.append(unmeasured(view, WHAT, "absence", why))
         return part
-    message = f"{of(bad, n, 'message')}" + (f", {at_most(zero_bound(n))}," if not bad else "")
+    message = f"{of(bad, n, 'message')} {NAMING}"
+    message += f", {at_most(zero_bound(n))}," if not bad else ""
     message += f" {were(bad)} of another user; {counted(users, 'user')}"
     if not _we_name(view):
         message += "; the service names the runs: elsewhere than in its place no id was looked for"
@@ -168,7 +172,7 @@ def _finding(view: StageView, cases: Rows, marks: Rows, n: int) -> Finding:
     theirs = np.where(marks["b"] >= 0, marks["b"] >> 32, marks["b"])
     pairs = len(np.unique(np.stack([cases["session"], theirs], axis=1), axis=0))
     more = f"; {counted(pairs, 'pair')} of sessions" if pairs > 1 else ""
-    message = f"{what} reached user {who} ({of(len(cases), n, 'message')}{more})"
+    message = f"{what} reached user {who} ({of(len(cases), n, 'message')} {NAMING}{more})"
     shown = []
     for k in dict.fromkeys([int(order[0]), int(order[-1])]):
         shown.append(message_witness(view, marks[k]))

@@ -26,9 +26,13 @@ _UNAUTHORIZED: Final = (401, 403)
 _UNAVAILABLE: Final = 503
 _UNKNOWN_CA: Final = ("unable to get", "self-signed", "self signed", "unknown ca", "local issuer")
 _INTERNAL: Final = 1011
+_NO_ENTRY: Final = (1008, 4401, 4403)
 _BODY_SHOWN: Final = 160
 _PLAIN: Final = {
-    Outcome.REFUSED: ("target.refused", "met a refusal: nothing listens there"),
+    Outcome.REFUSED: (
+        "target.refused",
+        "had the connection refused: nothing listens there, or something in between refuses",
+    ),
     Outcome.RESOLVE_FAILED: ("target.unresolvable", "found no address for the name"),
     Outcome.UNREACHABLE: ("target.unreachable", "found no way to the address"),
     Outcome.PROXY_FAILED: ("target.proxy", "failed at the proxy"),
@@ -112,6 +116,8 @@ def _after_101(view: StageView, rows: Rows) -> tuple[str, str, str]:
     reason = view.history.text(int(row["reason_text"]))
     words = view.close_words(code, reason) if code else "a drop of TCP"
     pattern = "internal" if code == _INTERNAL else ""
+    if code in _NO_ENTRY and view.resolved.target.get("auth", {}).get("source", "") != "none":
+        pattern = "unauthorized"
     return "target.closed_at_once", f"got a 101 and, {after} later, {words}", pattern
 
 

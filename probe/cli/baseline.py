@@ -95,6 +95,8 @@ def baseline_of(
     told = f"compared with {folders[-1].name}"
     if len(folders) > 1:
         told = f"compared with {len(folders)} runs, the last {folders[-1].name}"
+    if headline := told_of(folders[-1]).get("headline"):
+        told += f", which ended {headline}"
     return Baseline(tuple(folders), tuple(known), fail_on), [told]
 
 

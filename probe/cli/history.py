@@ -13,6 +13,7 @@ from rich.text import Text
 from probe.check.verdict import Outcome
 from probe.cli.arms import stored, told_of
 from probe.cli.console import console
+from probe.errors import ConfigError, Problem
 from probe.report.document import json_bytes, settled
 from probe.report.past import Past, courses, past_of, plot
 from probe.report.terminal import COLOURS
@@ -27,9 +28,8 @@ VERDICT_WIDTH = max(map(len, Outcome))
 
 
 def command(
-    scenario: Annotated[
-        str | None, typer.Option("--scenario", "-s", help="Only runs of this scenario.")
-    ] = None,
+    scenario: Annotated[str | None, typer.Argument(help="Only runs of this scenario.")] = None,
+    only: Annotated[str | None, typer.Option("--scenario", "-s", help="The same.")] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Only runs against this target.")
     ] = None,
@@ -47,6 +47,9 @@ def command(
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
 ) -> None:
     """List the stored runs, newest first, with their verdicts and main figures."""
+    if scenario is not None and only not in {None, scenario}:
+        raise ConfigError(Problem("--scenario", "", f"{scenario} was named already", only or ""))
+    scenario = scenario or only
     found = [run for run in pasts(out) if _asked(run, scenario, target)]
     shown = found[: limit or (len(found) if plotted or json else LISTED)]
     if json:

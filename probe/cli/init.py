@@ -21,6 +21,7 @@ from probe.model.plan import ceilings, make_plan
 from probe.model.reading import build
 from probe.model.target import Service, is_loopback
 from probe.redact import Redactor
+from probe.start import toml
 from probe.start.asking import Nobody, Terminal, missing
 from probe.start.credentials import Told, lacking, refuse_in_url, refuse_secrets
 from probe.start.files import SMOKE_PER_S, Place, dialect_text, scenario_text, target_text
@@ -162,8 +163,8 @@ def command(
         tried = trial.run(stdin_token)
         if tried is None:
             raise typer.Exit(EXIT_FAILED)
-        _write(person, redactor, tried, values)
-        _ends(person, redactor, tried, run=run)
+        fitting = _write(person, redactor, tried, values)
+        _ends(person, redactor, tried, fitting, run=run)
     except EOFError:
         raise typer.Abort from None
 
@@ -178,8 +179,6 @@ def _duration(option: str, text: str) -> int:
 def _tls(*, insecure: bool, ca: str) -> tuple[str, ...]:
     if not insecure and not ca:
         return ()
-    from probe.start import toml  # noqa: PLC0415 -- only here
-
     lines = ["[tls]"]
     lines += ["verify = false # the certificate is not verified"] if insecure else []
     return (*lines, *([f"ca_file = {toml.quoted(ca)}"] if ca else []))
@@ -242,15 +241,18 @@ def _rate(text: str) -> float:
         raise ConfigError(Problem("--rate-max", "", str(error))) from None
 
 
-def _write(person: Person, redactor: Redactor, tried: Tried, values: dict[str, str]) -> None:
-    """The files, redacted; and whether they can be run, by the very readers of `probe run`."""
+def _write(
+    person: Person, redactor: Redactor, tried: Tried, values: dict[str, str]
+) -> list[str]:  # fmt: skip
+    """The files, redacted, if the readers of `probe run` take them; what else fits the target."""
     place = tried.place
     per_s = min(SMOKE_PER_S, _rate(place.rate_max) if place.rate_max else SMOKE_PER_S)
     connect = f"{max(_CONNECT_MIN_S, math.ceil(_CONNECT_TIMES * tried.connect_ns / 1e9))}s"
     paths = paths_of(place.name)
+    target = redactor.text(target_text(place))
     write({
         paths["dialect"]: redactor.text(dialect_text(tried.speech)),
-        paths["target"]: redactor.text(target_text(place)),
+        paths["target"]: target,
         paths["scenario"]: redactor.text(scenario_text(tried.speech, place, per_s, connect)),
     })  # fmt: skip
     for kind, path in paths.items():
@@ -259,6 +261,11 @@ def _write(person: Person, redactor: Redactor, tried: Tried, values: dict[str, s
     reader_of(loaded.dialect)
     plan = make_plan(loaded.scenario, loaded.target, loaded.dialect, 0)
     ceilings(plan, loaded.target)
+    fitting = _fitting(place.name, values | tried.source.values)
+    if fitting:  # found out by reading what was written, which is now written with it
+        line = f"Shipped scenarios that fit it as this file was written: {', '.join(fitting)}"
+        write({paths["target"]: f"{target}\n{toml.comment(line)}\n"})
+    return fitting
 
 
 def _fitting(name: str, values: dict[str, str]) -> list[str]:
@@ -277,13 +284,15 @@ def _fitting(name: str, values: dict[str, str]) -> list[str]:
     return found
 
 
-def _ends(person: Person, redactor: Redactor, tried: Tried, *, run: bool) -> None:
+def _ends(
+    person: Person, redactor: Redactor, tried: Tried, fitting: Sequence[str], *, run: bool
+) -> None:
     """What is left to the person, the command, and the run if it is wanted."""
     for note in (*tried.speech.notes, *tried.speech.draft.left):
         person.say(f"left to you: {note}")
     for each in tried.source.wanted:
         person.say(redactor.text(f"every run needs  {each}  in the environment or in .env"))
-    if fitting := _fitting(tried.place.name, variables() | tried.source.values):
+    if fitting:
         person.say(f"fit too  {', '.join(fitting)}")
     words = ["run", tried.place.name, "--target", tried.place.name]
     person.say(f"next     {called_by()} {' '.join(words)}")

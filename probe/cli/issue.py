@@ -26,8 +26,10 @@ def command(
     """Print a finding of a stored run as the text of an issue, in Markdown."""
     judgement = judge_run(find_run(out, run))
     codes = list(dict.fromkeys(finding.code for finding in judgement.findings))
-    if not codes:
-        raise ConfigError(Problem("CODE", "", f"this run ({judgement.headline}) has no finding"))
+    if not codes and not code:
+        # Nothing to file is no mistake; standard output stays empty, since it may be filed.
+        sys.stderr.write(f"this run ({judgement.headline}) has no finding\n")
+        return
     if not code and len(codes) > 1:
         raise ConfigError(Problem("CODE", "", "which finding?", allowed=", ".join(codes)))
     code = code or codes[0]

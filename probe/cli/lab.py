@@ -1,19 +1,24 @@
 """`probe lab`: the lab by itself, for a person to try things on.
 
-It becomes the lab's own process; nothing of the probe stays behind it. Its secret is the
+It becomes the lab's own process; nothing of the probe stays behind it. Its address is told only
+where its port was free, since what answers there would be another's. Its secret is the
 variable's, or one that everybody may know, since it guards nothing but this machine's lab.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 from typing import Annotated
 
 import typer
 
 from probe.engine.lab import SECRET_VARIABLE
+from probe.errors import ConfigError, Problem
 
+HOST = "127.0.0.1"
 OPEN_SECRET = "open-secret-of-the-lab-on-this-machine"  # noqa: S105 -- open by intent
 
 
@@ -33,6 +38,8 @@ def command(
     ] = None,
 ) -> None:
     """Start the lab: a real WebSocket service on 127.0.0.1 with switchable defects."""
+    if not list_defects:
+        port = free_port(port)
     words = [sys.executable, "-m", "probe.lab", "--port", str(port)]
     for each in defect or []:
         words += ["--defect", each]
@@ -42,7 +49,7 @@ def command(
         words.append("--list-defects")
     if tls:
         words += ["--tls", tls]
-    if not os.environ.get(SECRET_VARIABLE):
+    if not list_defects and not os.environ.get(SECRET_VARIABLE):
         os.environ[SECRET_VARIABLE] = OPEN_SECRET
         sys.stderr.write(
             f"{SECRET_VARIABLE} is not set; the lab uses the open one. To speak to it:\n"
@@ -52,3 +59,18 @@ def command(
         )
     sys.stderr.flush()
     os.execv(sys.executable, words)  # noqa: S606 -- our own interpreter, our own words
+
+
+def free_port(port: int) -> int:
+    """The port if the lab can have it, for 0 one that is free; ConfigError."""
+    with socket.socket() as sock:
+        # As the lab binds: old connections may linger.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((HOST, port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            why = "is taken" if taken else f"cannot be had ({error.strerror})"
+            allowed = "another port, or 0 for a free one"
+            raise ConfigError(Problem("--port", "", why, str(port), allowed)) from None
+        return int(sock.getsockname()[1])

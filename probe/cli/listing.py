@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import ast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,6 +12,9 @@ from probe.cli.console import console
 from probe.cli.files import FOLDERS, known, read
 from probe.errors import ConfigError
 from probe.model.reading import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def command(
@@ -22,12 +26,20 @@ def command(
         table = Table(kind, "title", box=None, pad_edge=False)
         table.add_column("file", overflow="fold")
         for name, path in known(kind).items():
-            title = ""
-            if path.suffix == ".toml":
-                try:
-                    title = str(parse(read(path), str(path)).get("title", ""))
-                except ConfigError as error:
-                    title = f"({error.problems[0].message})"
-            table.add_row(name, title, str(path))
+            table.add_row(name, _title(path), str(path))
         screen.print(table)
         screen.print()
+
+
+def _title(path: Path) -> str:
+    """As the file tells it; of Python the first line of what it says it is, and nothing is run."""
+    try:
+        text = read(path)
+        if path.suffix == ".toml":
+            return str(parse(text, str(path)).get("title", ""))
+        told = ast.get_docstring(ast.parse(text)) or ""
+    except ConfigError as error:
+        return f"({error.problems[0].message})"
+    except (SyntaxError, ValueError):
+        return "(this is not Python)"
+    return told.partition("\n")[0].rstrip(".")

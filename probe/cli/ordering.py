@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE: Final = ("--export", "--baseline", "--fail-on")
 FOR_PROGRAMS: Final = "--json"
+DASHBOARD: Final = "--dashboard"
 SECRET_MIN = 6  # what is shorter and stands in a query or header is a word, and no key
 
 
@@ -59,15 +60,18 @@ def _network_secrets(target: Target, values: Mapping[str, str]) -> list[str]:
 def _of_the_run(words: Sequence[str]) -> list[str]:
     """What was asked for, without what is not for whoever repeats it.
 
-    That is where else it was to be sent, and what it was compared with: the options of
-    ELSEWHERE, each with the value behind it, and FOR_PROGRAMS.
+    That is where else it was sent or shown, and what it was compared with: the options of
+    ELSEWHERE, each with the value behind it, DASHBOARD with its port if it has one, and
+    FOR_PROGRAMS.
     """
-    left_out = tuple(f"{o}=" for o in ELSEWHERE)
+    left_out = tuple(f"{o}=" for o in (*ELSEWHERE, DASHBOARD))
     kept = [word for word in words if not word.startswith(left_out) and word != FOR_PROGRAMS]
     return [
         word
         for before, word in zip(["", *kept], kept, strict=False)
-        if word not in ELSEWHERE and before not in ELSEWHERE
+        if word not in {*ELSEWHERE, DASHBOARD}
+        and before not in ELSEWHERE
+        and not (before == DASHBOARD and word.isdecimal())
     ]
 
 

@@ -58,12 +58,17 @@ def command(
         str | None, typer.Option("--older-than", help="Remove what is older, such as 30d or 12h.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only told.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell, which is the default.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("results"),
 ) -> None:
     """Remove old runs, or tell which would go; never the latest or a baseline."""
     if keep is None and max_size is None and older_than is None:
         allowed = "--keep, --max-size, --older-than"
         raise ConfigError(Problem("prune", "", "needs to know what to keep", "", allowed))
+    if yes and dry_run:
+        raise ConfigError(Problem("--dry-run", "", "does not go with --yes"))
     most = _read("--max-size", max_size, size_bytes)
     age = _read("--older-than", older_than, _age)
     runs = runs_in(out, datetime.now(UTC))

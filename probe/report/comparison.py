@@ -53,7 +53,10 @@ def headline(told: Told) -> str:
     states = Counter(each["state"] for each in told["findings"])
     more = [f"findings: {', '.join(f'{n} {state}' for state, n in states.items())}"] * bool(states)
     text = "; ".join([", ".join(parts), *more] if parts else more)
-    return f"{MEANS[told['said']]}{f': {text}' if text else ''}"
+    means = MEANS[told["said"]]
+    if told["said"] == "nothing compared" and states:
+        means = "no figure could be compared"
+    return f"{means}{f': {text}' if text else ''}"
 
 
 def unsettled(told: Told) -> bool:
@@ -137,14 +140,14 @@ def remarks(told: Told) -> list[str]:
 
 
 def finding_lines(told: Told) -> list[str]:
-    """Findings that are new, still there, gone; one line each, text as it came."""
+    """Findings that are new, still there, not seen now; one line each, text as it came."""
     many = max(len(told["before"]), len(told["now"])) > 1
     out = []
     for each in told["findings"]:
         runs = f" in {each['now']} of {len(told['now'])} runs" if many and each["now"] else ""
         accepted = ", accepted" if each["accepted"] else ""
         head = f"{each['state']}{runs}: {each['code']} ({each['severity']}{accepted})"
-        out.append(f"{head}: {each['message']}" if each["state"] != "gone" else head)
+        out.append(f"{head}: {each['message']}" if each["state"] != "not seen now" else head)
     return out
 
 

@@ -1,8 +1,10 @@
 """Runs that were: each with its verdict and three main figures, and the course of a figure.
 
 The rule: what is listed is what the run's own files said when it was judged. A run whose probe
-was not fit shows no times; a figure that a run does not have is left out, and never 0. A course
-is one scenario against one target, and says "too few" before it says that something changed.
+was not fit shows no times; a figure that a run does not have is left out, and never 0. Success is
+that of the scenario's own checks: who was refused in a matrix, a race or a restart did not fail.
+A course is one scenario against one target, and says "too few" before it says that something
+changed.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Past:
 def past_of(verdict: Mapping[str, Any], summary: Mapping[str, Any]) -> Past:
     """From verdict.json and summary.json as they were read; what is missing stays empty."""
     fit = bool((verdict.get("fitness") or {}).get("fit"))
-    main = [each for each in _main(summary) if fit or each.unit == "rate"]
+    main = [each for each in _main(verdict, summary) if fit or each.unit == "rate"]
     return Past(
         run_id=str(verdict.get("run_id", "")),
         scenario=str(verdict.get("scenario", "")),
@@ -71,7 +73,7 @@ def past_of(verdict: Mapping[str, Any], summary: Mapping[str, Any]) -> Past:
     )
 
 
-def _main(summary: Mapping[str, Any]) -> Iterator[Main]:
+def _main(verdict: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Main]:
     """What a run was made for comes first: its knee, its window, its recovery, its latency."""
     yield from _knees(summary)
     yield from _windows(summary)
@@ -80,10 +82,7 @@ def _main(summary: Mapping[str, Any]) -> Iterator[Main]:
             yield Main("first client in", found["median_s"], "s")
     if not summary.get("capacity"):
         yield from _connect(summary)
-    counts = summary.get("counts") or {}
-    if counts.get("clients"):
-        done = (counts.get("clients_by_end") or {}).get("complete", 0)
-        yield Main("success", done / counts["clients"], "rate")
+    yield from _success(verdict)
     yield from _delivered(summary)
 
 
@@ -103,6 +102,18 @@ def _windows(summary: Mapping[str, Any]) -> Iterator[Main]:
         span = found.get("centre" if step else "exposure")
         if isinstance(span, dict) and found.get("found"):
             yield Main("edge" if step else "exposure", span["value_s"], "s")
+
+
+def _success(verdict: Mapping[str, Any]) -> Iterator[Main]:
+    """Of all clients that a check of success counted."""
+    done, clients = 0.0, 0
+    for check in verdict.get("checks") or ():
+        own = check.get("id") == f"{check.get('stage')}.success"
+        if own and check.get("n") and check.get("estimate") is not None:
+            done += check["estimate"] * check["n"]
+            clients += check["n"]
+    if clients:
+        yield Main("success", done / clients, "rate")
 
 
 def _delivered(summary: Mapping[str, Any]) -> Iterator[Main]:

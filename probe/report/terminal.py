@@ -49,7 +49,11 @@ LEVELS_MIN: Final = 3
 COMMAND_LINES_MAX: Final = 3
 _INDENT: Final = "  "
 _LIMIT: Final = re.compile(r"; limit [^;]{1,20}$")
-_DANGLING: Final = re.compile(r"[,:;](?: \S+){0,2}$")  # where a cut leaves little of a clause
+# Where a cut leaves little of a clause, or a number without what it counts.
+_DANGLING: Final = re.compile(
+    r"[,:;](?: \S+){0,2}$"
+    r"| (?:\S*\d|of|within|after|before|at|least|most|than|under|over|in|is|by|to|from|the|a)$"
+)
 
 
 def show(judgement: Judgement, console: Console, folder: Path | None = None) -> None:
@@ -143,19 +147,23 @@ class _Page:
         self.lines.append(Text())
 
     def keeping(self, text: Text, width: int, lines_max: int) -> list[Text]:
-        """The same, but what is left out is left out before the limit at its end."""
-        lines = self.wrap(text, width, lines_max)
-        limit = _LIMIT.search(text.plain)
-        if limit is None or lines[-1].plain.endswith(limit[0]):
-            return lines
-        words = text.plain[: limit.start()].split(" ")
+        """The same, but cut between words, never between a number and what it counts.
+
+        What is left out is left out before the limit at its end.
+        """
+        if len(self.wrap(text, width, lines_max + 1)) <= lines_max:
+            return self.wrap(text, width, lines_max)
+        found = _LIMIT.search(text.plain)
+        limit = found[0] if found else ""
+        words = text.plain.removesuffix(limit).split(" ")
         while words.pop() and words:
-            kept = _DANGLING.sub("", " ".join(words))
-            shorter = Text(f"{kept}...{limit[0]}", text.style)
-            found = self.wrap(shorter, width, LINES_MAX)
-            if len(found) <= lines_max:
-                return found
-        return lines
+            kept = " ".join(words)
+            while (less := _DANGLING.sub("", kept)) != kept:
+                kept = less
+            lines = self.wrap(Text(f"{kept}...{limit}", text.style), width, lines_max + 1)
+            if len(lines) <= lines_max:
+                return lines
+        return self.wrap(text, width, lines_max)
 
     def beside(self, cells: Sequence[tuple[str, str, int, int]]) -> list[Text]:
         """Cells (text, style, width, lines_max) in one row of columns, two blanks between."""
@@ -188,9 +196,9 @@ def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
         page.text("No check was executed: nothing was judged.")
         return
     ordered = _skipped_once(views.worst_first(checks))
-    # Passes give way first: they need the fewest words.
-    for pass_lines_max in (3, 2, 1):
-        blocks = _blocks(page, ordered, pass_lines_max)
+    # Only passes are cut: of the others one that needs all the room is the first to lose a word.
+    for pass_lines_max in (3, 2):
+        blocks = _blocks(page, ordered, pass_lines_max, lines_max)
         if sum(map(len, blocks)) <= lines_max:
             break
     shown = _fitting(page, ordered, blocks, lines_max)
@@ -199,7 +207,9 @@ def _add_checks(page: _Page, checks: Sequence[Check], lines_max: int) -> None:
     page.lines += _left_out(page, ordered[shown:], lines_max - sum(map(len, blocks[:shown])))
 
 
-def _blocks(page: _Page, checks: Sequence[Check], pass_lines_max: int) -> list[list[Text]]:
+def _blocks(
+    page: _Page, checks: Sequence[Check], pass_lines_max: int, whole_lines_max: int
+) -> list[list[Text]]:
     """The lines of each check: verdict, id, what it says; an id is never split.
 
     One that is longer than its column stands alone, with what is said below it.
@@ -211,7 +221,7 @@ def _blocks(page: _Page, checks: Sequence[Check], pass_lines_max: int) -> list[l
     id_width = min(longest, page.width * 2 // 5)
     blocks = []
     for check, name in zip(checks, ids, strict=True):
-        lines_max = _lines_max(check, pass_lines_max)
+        lines_max = pass_lines_max if check.verdict is Outcome.PASS else whole_lines_max
         head = (check.verdict, COLOURS[check.verdict], verdict_width, 1)
         rest = page.width - verdict_width - 2
         if max(map(len, name.split()), default=0) <= id_width:
@@ -265,10 +275,6 @@ def _skipped_once(checks: Sequence[Check]) -> list[Check]:
 def _told(check: Check) -> str:
     optional = "" if check.required else "not required; "
     return f"{optional}{views.unfit_once(check.message)}"
-
-
-def _lines_max(check: Check, pass_lines_max: int) -> int:
-    return pass_lines_max if check.verdict is Outcome.PASS else 3
 
 
 def _counted(checks: Sequence[Check]) -> str:

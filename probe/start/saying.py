@@ -22,7 +22,7 @@ MARGIN: Final = 12  # what stands before a message on its line
 
 
 def outcome_of(result: Talk) -> str:
-    """The phases, what the answer means, and how it ended where the service ended it."""
+    """The phases, what the answer means, and how it ended where the service ended it; once each."""
     parts = [result.told] if result.told else []
     if result.opened and result.peer:
         parts.append(f"to {result.peer}")
@@ -30,13 +30,15 @@ def outcome_of(result: Talk) -> str:
         parts.append(result.tls)
     parts += result.means
     end = result.end
-    if end is not None and result.opened:
+    if end is None or any(f"close {end.code}" in part for part in result.means):
+        return "; ".join(parts)
+    if result.opened:
         code = f" {end.code}" if end.code else ""
         reason = end.reason.decode("utf-8", "replace")
         parts.append(
             f"then ended: {end.outcome.name.lower()}{code}" + (f" {reason!r}" if reason else "")
         )
-    elif end is not None and end.detail and not any(end.detail in part for part in parts):
+    elif end.detail and not any(end.detail in part for part in parts):
         parts.append(end.detail)
     return "; ".join(parts)
 

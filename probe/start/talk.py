@@ -42,8 +42,11 @@ if TYPE_CHECKING:
 S: Final = 1_000_000_000
 CLOSE_NS: Final = 3 * S
 PONG_NS: Final = 2 * S
+REFUSING: Final = frozenset({1008, 3000, 3003, *range(4000, 5000)})  # codes of a Close
 _STREAMING: Final = 3
+_BOTH: Final = 2  # they and we have said something
 _UPGRADE: Final = "upgrade"
+_AFTERWARDS: Final = "negotiation.closed_after_accept"
 _PHASES: Final = (
     (Kind.RESOLVED, "DNS"), (Kind.TCP, "TCP"), (Kind.TLS, "TLS"), (Kind.HEAD, _UPGRADE),
 )  # fmt: skip
@@ -55,6 +58,8 @@ class Bounds:
 
     `within` for the connect, `opening` of silence behind it, `answer` until the first message
     after ours, `quiet` behind the last. Who never falls silent has an opening of `opening_max`.
+    `idle` is waited behind it all where nothing has come, or nothing was said: who waits for a
+    first message to let a client in says so late (graphql-ws by 3 s).
     """
 
     within_ns: int = 10 * S
@@ -62,6 +67,7 @@ class Bounds:
     answer_ns: int = 5 * S
     quiet_ns: int = 1 * S
     opening_max_ns: int = _STREAMING * S
+    idle_ns: int = 0
     messages_max: int = 1000
     bytes_max: int = 8 << 20
 
@@ -88,7 +94,8 @@ class Talk:
     """What came of it, redacted but for the session's messages.
 
     `phases` with their ns; `means` tells what the answer to the upgrade was; `pong` whether a
-    ping was answered, None where none was sent; `end` is how it ended, None for our own close.
+    ping was answered, None where none was sent; `end` is how it ended, None for our own close
+    unless the service closed with a refusal at the same time; `idle`: it ended in `idle_ns`.
     """
 
     opened: bool
@@ -101,6 +108,7 @@ class Talk:
     peer: str = ""
     tls: str = ""
     pong: bool | None = None
+    idle: bool = False
 
     @property
     def answered(self) -> bool:
@@ -215,6 +223,9 @@ async def _talk(call: Call, route: Route, journal: Journal) -> Talk:
     peer = result.peer_address
     tls = result.tls_info
     pong = await _converse(call, ear, result)
+    idle = not ear.over and len({message.sent for message in ear.kept}) < _BOTH
+    if idle:
+        await ear.silence(call.bounds.idle_ns, call.bounds.idle_ns)
     session = Session(tuple(ear.kept), cut=ear.cut)
     end = ear.end if ear.end is not None and ear.end.by != "us" else None
     for secret in in_payloads(m.payload for m in session.messages if not m.sent):
@@ -225,13 +236,15 @@ async def _talk(call: Call, route: Route, journal: Journal) -> Talk:
         result.close(1000)
         await _until_ended(ear)
         result.abort()
+        if ear.end is not None and ear.end.code in REFUSING:  # crossed ours: no answer to a 1000
+            end = ear.end
     phases, means = await _told(call, route, journal)
     return Talk(
         True, phases, means, end, session,
         subprotocol=result.subprotocol or "",
         peer=f"{peer[0]}:{peer[1]}" if peer else "",
         tls=f"{tls.version}, {tls.cipher}, certificate sha256 {tls.fingerprint}" if tls else "",
-        pong=pong,
+        pong=pong, idle=idle and end is not None,
     )  # fmt: skip
 
 
@@ -276,7 +289,11 @@ async def _told(
     attempt = history.attempts[0]
     answer, request = answer_of(history, attempt), request_of(history, attempt)
     known = [call.redactor.text(each) for each in call.shown.subprotocols]
-    remarks = (remark.words for remark in diagnose(request, answer, known))
+    remarks = [
+        # What became of it stands in the outcome; only what follows from it is left to say.
+        remark.words.rpartition(": ")[2] if remark.code == _AFTERWARDS else remark.words
+        for remark in diagnose(request, answer, known)
+    ]
     return tuple(_phases(history, named=not route.connect_literal)), (outcome(answer), *remarks)
 
 

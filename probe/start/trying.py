@@ -59,6 +59,8 @@ KNOWN: Final = (
     ("actioncable-v1-json", "ocpp1.6", "xmpp"),
 )
 _SHORT: Final = Bounds(opening_ns=S // 4)
+IDLE_TIMES: Final = 4  # of the quiet: with 1 s above the 3 s that graphql-ws gives a client
+GOODBYES: Final = frozenset({1000, 1001})  # of an idle connection: no refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,20 +217,29 @@ class Trial:
         return tuple(part.strip() for part in answer.split(",") if part.strip())
 
     def _open(self, target: Target, showing: Showing, identity: Identity) -> Talk:
-        result = self._talk(target, showing, identity.token, identity.user, ping=True)
+        bounds = replace(self._wanted.bounds, idle_ns=IDLE_TIMES * self._wanted.bounds.quiet_ns)
+        result = self._talk(
+            target, showing, identity.token, identity.user, bounds=bounds, ping=True
+        )
         self._say(f"open     {outcome_of(result)}")
         for line in spoken(result.session, self._redactor, self._person.width):
             self._say(f"         {line}")
         if not _let_in(result):
             self._say(
                 "         so nobody is let in, and nothing is written; it may want a subprotocol "
-                "(--subprotocol), a first message (--first) or a token (--auth)"
+                "(--subprotocol), a first message (--first) or a token (--auth, and --present "
+                "for how it is shown)"
             )
+        elif result.end is not None:
+            self._notes.append(f"it closes a connection that says nothing ({result.end.code})")
         return result
 
     def _without(self, target: Target, showing: Showing, good: Talk) -> None:
         """The control: the same without the token."""
-        result = self._talk(target, showing, "", "")
+        bounds = self._wanted.bounds
+        if not _received(good) or showing.first_message is None:  # as long as the good one
+            bounds = replace(bounds, idle_ns=IDLE_TIMES * bounds.quiet_ns)
+        result = self._talk(target, showing, "", "", bounds=bounds)
         came, usual = (len(_received(each)) for each in (result, good))
         if not _let_in(result):
             self._say(f"control  without a token: {outcome_of(result)}")
@@ -366,8 +377,9 @@ class Trial:
 
 
 def _let_in(result: Talk) -> bool:
-    """Open, and left open."""
-    return result.opened and result.end is None
+    """Open, and left open; or closed as usual after a long silence."""
+    end = result.end
+    return result.opened and (end is None or (result.idle and end.code in GOODBYES))
 
 
 def _received(result: Talk) -> list[Message]:

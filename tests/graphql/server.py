@@ -4,13 +4,15 @@
 (0 where none are given) between two of them. Everything that goes over the wire is written
 by those libraries. Prints one line when it listens:
 
-    python server.py PORT [--key KEY]
+    python server.py PORT [--key KEY | --key-env VARIABLE]
 
-With --key every `connection_init` must carry a JWT of that key (HS256) as `payload.token`.
+With a key every `connection_init` must carry a JWT of it (HS256) as `payload.token`; one from a
+variable is in no list of processes.
 """
 
 import argparse
 import asyncio
+import os
 import socket
 from collections.abc import AsyncGenerator
 from datetime import timedelta
@@ -57,14 +59,18 @@ class Service(GraphQL[Any, Any]):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
-    parser.add_argument("--key")
+    keys = parser.add_mutually_exclusive_group()
+    keys.add_argument("--key")
+    keys.add_argument("--key-env", metavar="VARIABLE")
     options = parser.parse_args()
+    if options.key_env and not os.environ.get(options.key_env):
+        parser.error(f"{options.key_env} is not set: without a key everybody would be let in")
     service = Service(
         strawberry.Schema(query=Query, subscription=Subscription),
         subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
         connection_init_wait_timeout=timedelta(seconds=1),
     )
-    service.key = options.key
+    service.key = os.environ[options.key_env] if options.key_env else options.key
     listener = socket.create_server(("127.0.0.1", options.port), backlog=256)
     config = uvicorn.Config(service, ws="wsproto", lifespan="off", log_level="error")
     print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - whoever starts it waits for this

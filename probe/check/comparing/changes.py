@@ -1,8 +1,9 @@
-"""Findings before and now: new, gone, still there.
+"""Findings before and now: new, still there, not seen now.
 
-The rule: a finding is gone only where its check was judged now and passed; where nothing looked
-for it, that is said. A new witness makes a comparison worse, since one case is enough; a bound
-that was just kept and is just broken does not, since the rows say how much really changed.
+The rule: where a finding's check was judged now and passed, the finding is not seen now; that
+one run did not show it does not say that it is gone. Where nothing looked for it, that is said.
+A new witness makes a comparison worse, since one case is enough; a bound that was just kept and
+is just broken does not, since the rows say how much really changed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from probe.check.comparing.taken import Taken
     from probe.check.verdict import Finding
 
-State = Literal["new", "still there", "gone", "not looked for now"]
+State = Literal["new", "still there", "not seen now", "not looked for now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def changes(before: Sequence[Taken], now: Sequence[Taken]) -> list[Change]:
                 all(each.accepted is not None and not each.accepted.ended for each in cases),
             )
         )  # fmt: skip
-    order = ("new", "still there", "gone", "not looked for now")
+    order = ("new", "still there", "not seen now", "not looked for now")
     return sorted(out, key=lambda each: (order.index(each.state), each.check, each.code))
 
 
@@ -71,4 +72,4 @@ def _state(check: str, old: bool, new: bool, now: Sequence[Taken]) -> State:
     if new:
         return "still there" if old else "new"
     passed = [taken.checks.get(check) is Outcome.PASS for taken in now]
-    return "gone" if all(passed) else "not looked for now"
+    return "not seen now" if all(passed) else "not looked for now"
