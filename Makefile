@@ -77,8 +77,8 @@ $(VENV)/.browser: | $(VENV)/.run
 	@touch $@
 
 test: $(VENV)/.dev $(VENV)/.browser $(if $(shell command -v npm),$(NODE)/.stamp) ## the tests
-	@# Two at a time, which a probe run hardly notices; then those that do, one by one.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not alone and not cluster and not docs" $(ARGS)
+	@# Four at a time, since most of them wait; then those that want a machine for themselves.
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not long and not alone and not cluster and not docs" $(ARGS)
 	@$(BIN)/python -m pytest -m "alone and not long and not cluster and not docs" $(ARGS)
 
 coverage: $(VENV)/.dev $(VENV)/.browser $(if $(shell command -v npm),$(NODE)/.stamp) ## the same, with coverage (slower by half)
