@@ -4,6 +4,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -207,7 +208,7 @@ def test_the_baseline_is_told_with_its_verdict(probe):
     verdict = json.loads((folder / "verdict.json").read_text())
     verdict["headline"] = "PASS but for 1 finding accepted until 2030-01-01"
     (folder / "verdict.json").write_text(json.dumps(verdict))
-    loaded = SimpleNamespace(name=verdict["scenario"], target_name=verdict["target"])
+    loaded: Any = SimpleNamespace(name=verdict["scenario"], target_name=verdict["target"])
     _, told = baseline_of("latest", None, probe.results, loaded)
     assert told == [f"compared with {folder.name}, which ended {verdict['headline']}"]
 

@@ -13,9 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from probe.check.comparing.comparison import compare
 from probe.check.comparing.figures import figures_of
@@ -29,10 +31,12 @@ from probe.cli.comparing import FailOn, exit_code
 from probe.cli.judging import judge_run
 from probe.dashboard.seen import Troubles
 from probe.errors import ConfigError
+from probe.history.folder import RESOLVED
 from probe.redact import Redactor
 from probe.report.comparison import cells, comparison_document
 from probe.report.past import courses, past_of
 from probe.start import har
+from probe.start.asking import Nobody
 from probe.start.credentials import Told as Credentials
 from probe.start.credentials import refuse_in_url, showing_of, source_of
 from probe.stats.compare import sides_difference
@@ -59,8 +63,13 @@ def hung(seed, stopped):
     return made
 
 
+NOBODY = Nobody(Console())
+
+
 def knee(low, high):
-    stage = SimpleNamespace(skipped=False, name="s", stage=SimpleNamespace(activity="capacity"))
+    stage: Any = SimpleNamespace(
+        skipped=False, name="s", stage=SimpleNamespace(activity="capacity")
+    )
     summary = {"capacity": {"s": {"low_per_s": low, "high_per_s": high}}}
     return figures_of(stage, summary)[0]
 
@@ -189,7 +198,7 @@ def judged(tmp_path):
     def make(name, day, root=tmp_path / "results"):
         folder = root / name
         (folder / "history").mkdir(parents=True)
-        (folder / prune.RESOLVED).write_text("")
+        (folder / RESOLVED).write_text("")
         told = {"run_id": name, "scenario": "s", "target": "t", "verdict": "FAIL"}
         told["started"] = f"2026-10-{day:02}T00:00:00+00:00"
         (folder / "verdict.json").write_text(json.dumps(told))
@@ -292,11 +301,11 @@ def test_a_push_sends_a_header_without_its_line_end_and_lets_nobody_quote_it(for
     ],
 )  # fmt: skip
 def test_a_credential_in_the_place_of_its_template_is_written_nowhere(way):
-    source = source_of(Credentials(auth="none"), None, {})
+    source = source_of(Credentials(auth="none"), NOBODY, {})
     with pytest.raises(ConfigError, match="likely a secret") as refused:
-        showing_of((way,), (), "", source, None)
+        showing_of((way,), (), "", source, NOBODY)
     assert way.partition("=")[2] not in str(refused.value)
-    assert showing_of(("header:Origin=https://example.org",), (), "", source, None).headers
+    assert showing_of(("header:Origin=https://example.org",), (), "", source, NOBODY).headers
 
 
 @pytest.mark.parametrize(
