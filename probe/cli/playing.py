@@ -56,7 +56,7 @@ def say_where(door: Door | None) -> None:
     sys.stderr.flush()
 
 
-def looking_on(order: Order, screen: Console, *, quiet: bool, door: Door | None = None) -> Onlooker:
+def looking_on(order: Order, screen: Console, door: Door | None, *, quiet: bool) -> Onlooker:
     """Who shows the run: on `screen` unless `quiet`, and as a page behind `door`."""
     ci = bool(os.environ.get("CI"))
     mode = mode_of(screen, quiet=quiet)
@@ -64,13 +64,8 @@ def looking_on(order: Order, screen: Console, *, quiet: bool, door: Door | None 
     return Onlooker(facts, screen, order.redactor, door)
 
 
-def played(
-    order: Order, screen: Console, *, quiet: bool, onlooker: Onlooker | None = None
-) -> Ended:
-    """Run it to its end, shown on `screen` unless `quiet`, or by an onlooker that is there."""
-    if onlooker is None:
-        with looking_on(order, screen, quiet=quiet) as own:
-            return played(order, screen, quiet=quiet, onlooker=own)
+def played(order: Order, onlooker: Onlooker) -> Ended:
+    """Run it to its end, shown by the onlooker."""
     live, climbed = Live(), Climbed()
     course = Course(order, climbed)
     log = Log(order.folder / LOG, order.redactor)

@@ -137,9 +137,9 @@ def command(
 def _run_and_judge(
     order: Order, screen: Console, door: Door | None, *, quiet: bool
 ) -> tuple[Ended, Judgement]:
-    with looking_on(order, screen, quiet=quiet, door=door) as onlooker:
+    with looking_on(order, screen, door, quiet=quiet) as onlooker:
         try:
-            ended = played(order, screen, quiet=quiet, onlooker=onlooker)
+            ended = played(order, onlooker)
         except Exception:
             with contextlib.suppress(Exception):
                 _judge(order.folder)  # so that whoever reads verdict.json finds one

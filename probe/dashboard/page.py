@@ -28,7 +28,9 @@ def _style() -> str:
 
 @cache
 def _script() -> str:
-    return (files("probe.dashboard") / "assets" / "live.js").read_text(encoding="utf-8")
+    report = files("probe.report.page") / "assets" / "make.js"
+    live = files("probe.dashboard") / "assets" / "live.js"
+    return report.read_text(encoding="utf-8") + live.read_text(encoding="utf-8")
 
 
 @cache

@@ -9,14 +9,6 @@ function take() {
   return Boolean(token);
 }
 
-function make(parent, name, kind, text) {
-  const made = document.createElement(name);
-  if (kind) made.className = kind;
-  if (text !== undefined) made.textContent = text;
-  if (parent) parent.append(made);
-  return made;
-}
-
 // Only what has changed is touched, so that a reader's selection and focus stay.
 function tell(element, text) { if (element.textContent !== text) element.textContent = text; }
 

@@ -1,4 +1,4 @@
-"""The page as bytes: a policy, two styles, two scripts, and one block of data.
+"""The page as bytes: a policy, styles, scripts, and one block of data.
 
 The rule: only files of this folder are written as they are. Everything else stands in the block,
 as ASCII in which no `<` and no `&` is left, so that nothing in it can end the block or begin a tag;
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probe.report.page.recorded import Recorded
 
 STYLES: Final = ("uplot.min.css", "page.css")
-SCRIPTS: Final = ("uplot.min.js", "draw.js", "charts.js", "page.js")
+SCRIPTS: Final = (("uplot.min.js",), ("draw.js",), ("charts.js",), ("make.js", "page.js"))
 _WITHOUT_SCRIPT: Final = (
     "This page is drawn by the script in it. report.md beside it says the same in words."
 )
@@ -34,7 +34,8 @@ _ESCAPES: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 def page(judgement: Judgement, recorded: Recorded | None) -> bytes:
     """The whole file; the same bytes for the same run."""
-    styles, scripts = [_asset(name) for name in STYLES], [_asset(name) for name in SCRIPTS]
+    styles = [_asset(name) for name in STYLES]
+    scripts = ["".join(map(_asset, names)) for names in SCRIPTS]
     facts = facts_of(judgement)
     title = escape(visible(f"{judgement.headline}: {facts.origin}"))
     policy = (

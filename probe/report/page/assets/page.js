@@ -3,14 +3,6 @@
 const run = JSON.parse(document.getElementById("run").textContent);
 const drawings = [];
 
-function make(parent, name, kind, text) {
-  const made = document.createElement(name);
-  if (kind) made.className = kind;
-  if (text !== undefined) made.textContent = text;
-  if (parent) parent.append(made);
-  return made;
-}
-
 function list(parent, texts) {
   const made = make(parent, "ul");
   for (const text of texts) make(made, "li", "", text);
